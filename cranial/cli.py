@@ -1,0 +1,212 @@
+"""`cranial`: one command a question, each a thin call into the package.
+
+Exit codes: 0 done, 1 it could not be done (one line says why; CRANIAL_DEBUG=1 shows where), 2 wrong usage.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cranial import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except KeyboardInterrupt:
+        print("cranial: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("CRANIAL_DEBUG"):
+            raise
+        print(f"cranial: error: {_one_line(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def reconstruct(options: argparse.Namespace) -> None:
+    """CASE -> the missing piece, on the case's own grid."""
+    from cranial import volume
+
+    _check_output(options.output, volume.WRITABLE, "--output", forbidden=options.case)
+    if options.mesh:
+        _check_output(options.mesh, volume.MESHES, "--mesh", forbidden=options.case)
+    if options.model and options.method != "network":
+        raise ValueError(f"--model is for --method network; leave it out with --method {options.method}")
+
+    started = time.perf_counter()
+    case = volume.read(options.case, threshold_hu=options.threshold_hu)
+    from cranial.reconstruction import reconstruct as reconstruct_case  # seconds: after a bad file is known
+
+    result = reconstruct_case(case, method=options.method, model=options.model, device=options.device)
+    if not result.defect.mask.any():
+        print("cranial: warning: nothing is missing in this skull as far as was found", file=sys.stderr)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    written = [volume.write(result.defect, options.output)]
+    if options.mesh:
+        options.mesh.parent.mkdir(parents=True, exist_ok=True)
+        written.append(volume.write_mesh(result.defect, options.mesh))
+    centimetres = result.defect.volume_mm3 / 1000
+    print(f"defect   {centimetres:.1f} cm3, by {options.method} in {time.perf_counter() - started:.0f} s")
+    print("\n".join(f"written  {path}" for path in written))
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """How near PREDICTED comes to REFERENCE."""
+    import dataclasses
+
+    from cranial import metrics, volume
+
+    reference = volume.read(options.reference)
+    scores = metrics.evaluate(
+        volume.read(options.predicted, like=reference, allow_empty=True),
+        reference,
+        defective=volume.read(options.defective, like=reference),
+        tolerance_mm=options.tolerance_mm,
+    )
+    values = {field.name: getattr(scores, field.name) for field in dataclasses.fields(scores)}
+    if options.json:
+        print(json.dumps(values, default=float))
+        return
+    width = max(map(len, values))
+    for name, value in values.items():
+        print(f"{name:{width}}  {f'{value:.4g}' if isinstance(value, float) else value}")
+
+
+def phantom(options: argparse.Namespace) -> None:
+    """Phantom skulls, complete and with defects, in SkullBreak's layout."""
+    from cranial.skulls.population import write_population
+
+    done = write_population(
+        options.output,
+        count=options.count,
+        styles=options.defects,
+        seed=options.seed,
+        spacing_mm=options.spacing_mm,
+        progress=True,
+    )
+    print(f"written  {done.written} files to {options.output}, {done.skipped} were there already")
+
+
+def run(options: argparse.Namespace) -> None:
+    """One notebook with the parameters of one YAML."""
+    from cranial.notebook_run import run_notebook
+
+    done = run_notebook(options.notebook, options.params, options.output)
+    print(f"done     {options.notebook.name} in {done.seconds:.0f} s")
+    print(f"written  {done.notebook} and {len(done.figures)} pictures in {options.output / 'figures'}")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command with its arguments, help and examples."""
+    parser = argparse.ArgumentParser(
+        prog="cranial",
+        description="From a skull with a hole to the missing piece of bone.",
+        epilog="cranial COMMAND --help tells more, with examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"cranial {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(function, help: str, examples: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            function.__name__,
+            help=help,
+            description=help,
+            epilog=f"examples:\n{examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(command=function)
+        return added
+
+    sub = command(
+        reconstruct,
+        "Reconstruct the missing piece of a defective skull, on the skull's own grid.",
+        "  cranial reconstruct skull.nrrd --output defect.nrrd --mesh defect.stl\n"
+        "  cranial reconstruct ct_folder/ --threshold-hu 250 --output defect.nii.gz\n"
+        "  cranial reconstruct skull.nii.gz --method mirror --output defect.nii.gz",
+    )
+    sub.add_argument("case", type=Path, help="skull: NRRD, NIfTI, STL, PLY, OBJ, or a folder of DICOM slices")
+    sub.add_argument("--output", type=Path, required=True, help="missing piece: .nrrd, .nhdr, .nii, .nii.gz")
+    sub.add_argument("--mesh", type=Path, help="its surface too, in patient mm: .stl, .ply or .obj")
+    sub.add_argument("--method", choices=("network", "mirror"), default="network", help="default: network")
+    sub.add_argument("--model", type=Path, help="weights other than the shipped ones, .safetensors")
+    sub.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
+    sub.add_argument("--threshold-hu", type=float, help="bone is above this, in a CT with Hounsfield units")
+
+    sub = command(
+        evaluate,
+        "Score a predicted piece against the true one.",
+        "  cranial evaluate predicted.nrrd true.nrrd --defective skull.nrrd\n"
+        "  cranial evaluate predicted.nrrd true.nrrd --defective skull.nrrd --tolerance-mm 2 --json",
+    )
+    sub.add_argument("predicted", type=Path, help="the reconstructed piece")
+    sub.add_argument("reference", type=Path, help="the true piece, on the same grid")
+    sub.add_argument("--defective", type=Path, required=True, help="the skull with the hole; bDSC needs it")
+    sub.add_argument("--tolerance-mm", type=float, default=1.0, help="of the surface Dice; default: 1")
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
+
+    sub = command(
+        phantom,
+        "Write phantom skulls, and the defects cut into them, in SkullBreak's layout.",
+        "  cranial phantom --count 10 --output phantoms\n"
+        "  cranial phantom --count 100 --output phantoms --defects bilateral random_1 --spacing-mm 2\n"
+        "The same command again goes on where an interrupted one stopped.",
+    )
+    sub.add_argument("--count", type=_positive(int), required=True, help="how many skulls")
+    sub.add_argument("--output", type=Path, required=True, help="folder to write to")
+    sub.add_argument("--defects", nargs="+", default=[], metavar="STYLE", help="holes to cut into each skull")
+    sub.add_argument("--seed", type=int, default=0, help="another seed, other skulls; default: 0")
+    sub.add_argument("--spacing-mm", type=_positive(float), default=1.0, help="voxel side; default: 1")
+
+    sub = command(
+        run,
+        "Run a notebook with parameters, keeping notebook, parameters, versions and pictures.",
+        "  cranial run notebooks/01_skulls.ipynb params/demo/01_skulls.yaml --output outputs/skulls",
+    )
+    sub.add_argument("notebook", type=Path, help="a notebook with a cell tagged 'parameters'")
+    sub.add_argument("params", type=Path, help="YAML whose keys are names in that cell")
+    sub.add_argument("--output", type=Path, required=True, metavar="RUN_DIR", help="folder to keep it in")
+    return parser
+
+
+def _positive(kind: type):
+    def parse(text: str):
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names it: "invalid int value: 'many'"
+    return parse
+
+
+def _check_output(path: Path, suffixes: tuple[str, ...], option: str, *, forbidden: Path) -> None:
+    """Find out before the work, not after it, that its result could not be written."""
+    if not path.name.lower().endswith(suffixes):
+        raise ValueError(f"{option} {path} has an unknown suffix; use one of {', '.join(suffixes)}")
+    if path.is_dir():
+        raise ValueError(f"{option} {path} is a folder; give the name of a file")
+    if path.resolve() == forbidden.resolve():
+        raise ValueError(f"{option} {path} is the case itself; give another name, so that nothing is lost")
+
+
+def _one_line(error: Exception) -> str:
+    """The error as one line; what is nobody's mistake but ours says so."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({text or 'MemoryError'}); close other programs, or use larger voxels"
+    if isinstance(error, (ValueError, OSError, ModuleNotFoundError)):
+        return text
+    return f"{type(error).__name__}: {text} (this looks like a bug; CRANIAL_DEBUG=1 shows where)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

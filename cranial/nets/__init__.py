@@ -1,0 +1,1 @@
+"""Networks alone: blocks, residual UNet. No losses, no data, nothing of training."""

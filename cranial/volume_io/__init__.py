@@ -1,0 +1,1 @@
+"""One module a file format: nrrd, nifti, dicom, mesh; `cranial.volume.read` and `write` choose among them."""

@@ -1,0 +1,219 @@
+"""Surfaces: solids are filled by counting, along rays, how often the surface is entered and left.
+
+Meshes carry no unit: mm are assumed. They are in patient LPS unless a comment says SPACE=RAS, as 3D Slicer
+writes. Three families of rays (along each array axis) vote. A ray that ends inside the surface met a hole and
+abstains, so the seams and chips of a dry skull do not smear; where too many abstain the mesh is refused.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cranial.volume_io.checks import FileHeader, VolumeError, check_claim, describe
+from cranial.volume_io.stream import atomic
+
+if TYPE_CHECKING:
+    from cranial.volume import Volume
+
+MARGIN_VOX = 2
+# outside, the unit cannot be mm: a burr hole is larger, a body smaller
+MIN_EXTENT_MM, MAX_EXTENT_MM = 2.0, 2000.0
+MAX_OPEN_RAYS = 0.05  # share of the rays through the mesh
+_PAIRS = 2**22  # (triangle, ray) pairs looked at in one go
+
+
+def read_mesh(
+    path: Path, *, spacing_mm: float, like: "Volume | None" = None
+) -> tuple[np.ndarray, np.ndarray, FileHeader | None]:
+    """Return mask and affine of the solid: on the grid of `like`, else along L, P, S with a margin."""
+    vertices, faces = _surface(path)
+    extent = np.ptp(vertices, axis=0)
+    if not MIN_EXTENT_MM <= extent.max() <= MAX_EXTENT_MM:
+        raise VolumeError(
+            f"{path}: the mesh spans {describe(extent)}, taken as mm; a skull or implant spans "
+            f"{MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm: scale it to mm (metres x 1000, micrometres / 1000)"
+        )
+    if like is not None:
+        shape, affine, header = like.shape, like.affine, like.header
+    else:
+        if not (np.isfinite(spacing_mm) and spacing_mm > 0):
+            raise VolumeError(
+                f"{path}: mesh_spacing_mm is {spacing_mm:g}; give a spacing above 0 mm, for example 1"
+            )
+        affine = np.diag((spacing_mm, spacing_mm, spacing_mm, 1.0))
+        affine[:3, 3] = vertices.min(axis=0) - MARGIN_VOX * spacing_mm
+        shape = tuple(
+            int(size) for size in np.ceil(extent / spacing_mm).astype(np.int64) + 2 * MARGIN_VOX + 1
+        )
+        header = None
+        check_claim(shape, 1, f"{path} at {spacing_mm:g} mm")
+    inverse = np.linalg.inv(affine)
+    vertices = vertices @ inverse[:3, :3].T + inverse[:3, 3]
+    mask, open_rays = fill(vertices, faces, shape)
+    if open_rays > MAX_OPEN_RAYS:  # perhaps closed, but wound both ways: count crossings and not their senses
+        mask, open_rays = fill(vertices, faces, shape, by_parity=True)
+    if open_rays > MAX_OPEN_RAYS:
+        raise VolumeError(
+            f"{path}: {open_rays:.0%} of the rays through the mesh enter it and never leave; it has holes "
+            "or faces of mixed winding: close it (MeshLab: Close Holes, Re-Orient All Faces) and export "
+            "it again"
+        )
+    return mask, affine, header
+
+
+def fill(
+    vertices: np.ndarray, faces: np.ndarray, shape: tuple[int, int, int], *, by_parity: bool = False
+) -> tuple[np.ndarray, float]:
+    """Voxels (I, J, K) whose centres lie inside the surface, and the share of rays that never came out.
+
+    vertices: (V, 3) in voxel indices; faces: (F, 3). Inside is where the winding number is not 0, so solids may
+    overlap and be wound either way; `by_parity`, where it is odd, so single triangles may be wound either way.
+    """
+    low = np.clip(np.floor(vertices.min(axis=0)), 0, shape).astype(np.int64)
+    high = np.clip(np.ceil(vertices.max(axis=0)) + 1, low, shape).astype(np.int64)
+    mask = np.zeros(shape, dtype=bool, order="F")
+    if not (high > low).all():
+        return mask, 0.0
+    vertices, shape = vertices - low, tuple(int(size) for size in high - low)
+    votes = np.zeros(shape, dtype=np.int8)
+    hit = opened = 0
+    for axis in range(3):
+        others = [other for other in range(3) if other != axis]
+        turned = (*others, axis)
+        winding = _winding(vertices[:, turned], faces, tuple(shape[other] for other in turned))
+        if by_parity:
+            winding &= 1
+        touched = winding.any(axis=2)
+        leaking = winding[:, :, -1] != 0
+        hit += np.count_nonzero(touched)
+        opened += np.count_nonzero(leaking)
+        vote = np.where(winding[:, :, :-1] != 0, np.int8(1), np.int8(-1))
+        vote[leaking] = 0
+        votes += vote.transpose(np.argsort(turned))
+    mask[tuple(slice(start, stop) for start, stop in zip(low, high, strict=True))] = votes > 0
+    return mask, opened / hit if hit else 0.0
+
+
+def _winding(points: np.ndarray, faces: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Winding number int8 (X, Y, Z + 1) of rays along the last axis; [..., Z] is what remains beyond.
+
+    A ray belongs to a triangle by the crossing rule on edges whose ends are always taken in the same order,
+    so two triangles never both claim, or both miss, a ray through the edge they share.
+    """
+    size_x, size_y, size_z = shape
+    change = np.zeros((size_x, size_y, size_z + 1), dtype=np.int8)
+    triangles = points[faces]
+    low = np.clip(np.ceil(triangles[:, :, :2].min(axis=1)), 0, (size_x, size_y)).astype(np.int64)
+    high = np.clip(np.floor(triangles[:, :, :2].max(axis=1)) + 1, 0, (size_x, size_y)).astype(np.int64)
+    width, height = np.maximum(high - low, 0).T
+    area = width * height
+    edge_a, edge_b = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    normals = np.cross(edge_a, edge_b)
+    some = np.flatnonzero((area > 0) & (normals[:, 2] != 0))
+    bounds = np.searchsorted(
+        np.cumsum(area[some]), np.arange(0, area[some].sum() + _PAIRS, _PAIRS), side="right"
+    )
+    bounds = np.unique(np.concatenate(([0], bounds, [len(some)])))
+    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+        chunk = some[first:last]
+        which = np.repeat(chunk, area[chunk])
+        rank = np.arange(len(which)) - np.repeat(np.cumsum(area[chunk]) - area[chunk], area[chunk])
+        x = low[which, 0] + rank // height[which]
+        y = low[which, 1] + rank % height[which]
+        inside = np.zeros(len(which), dtype=bool)
+        for start, end in ((0, 1), (1, 2), (2, 0)):
+            ends = np.sort(faces[which][:, (start, end)], axis=1)
+            x_0, y_0 = points[ends[:, 0], :2].T
+            x_1, y_1 = points[ends[:, 1], :2].T
+            crosses = (y_0 > y) != (y_1 > y)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                inside ^= crosses & (x < x_0 + (y - y_0) / (y_1 - y_0) * (x_1 - x_0))
+        which, x, y = which[inside], x[inside], y[inside]
+        normal = normals[which]
+        base = triangles[which, 0]
+        depth = (
+            base[:, 2] - (normal[:, 0] * (x - base[:, 0]) + normal[:, 1] * (y - base[:, 1])) / normal[:, 2]
+        )
+        depth = np.clip(depth, triangles[which, :, 2].min(axis=1), triangles[which, :, 2].max(axis=1))
+        z = np.clip(np.ceil(depth), 0, size_z).astype(np.int64)
+        np.add.at(change, (x, y, z), np.where(normal[:, 2] < 0, np.int8(1), np.int8(-1)))
+    return np.cumsum(change, axis=2, dtype=np.int8)
+
+
+def _surface(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) in LPS mm, equal ones merged, and faces (F, 3)."""
+    import trimesh
+
+    if path.stat().st_size == 0:
+        raise VolumeError(f"{path}: is an empty file; copy or export it again")
+    try:
+        mesh = trimesh.load_mesh(path, process=True)
+        mesh.merge_vertices(merge_tex=True, merge_norm=True)
+        vertices, faces = np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
+    except Exception as error:  # every trimesh loader fails in its own way
+        raise VolumeError(
+            f"{path}: cannot be read as a mesh ({error}); export it again as binary STL"
+        ) from error
+    if not len(faces):
+        raise VolumeError(f"{path}: the mesh has no triangles; export the surface, not points or lines")
+    if not np.isfinite(vertices).all():
+        raise VolumeError(f"{path}: the mesh has vertices at infinity or NaN; export it again")
+    with open(path, "rb") as file:
+        if b"SPACE=RAS" in file.read(2**12):
+            vertices = vertices * (-1.0, -1.0, 1.0)
+    return vertices, faces
+
+
+def write_mesh(path: Path, volume: "Volume", *, smoothing_mm: float) -> None:
+    """Marching cubes of the mask, Gaussian-smoothed by `smoothing_mm`, at the level that keeps its volume."""
+    if path.suffix.lower() not in (".stl", ".ply", ".obj"):
+        raise VolumeError(f"{path}: mesh format {path.suffix!r} is not written; name it .stl, .ply or .obj")
+    if not (np.isfinite(smoothing_mm) and smoothing_mm >= 0):
+        raise VolumeError(f"{path}: smoothing_mm is {smoothing_mm:g}; give 0 (none) or more millimetres")
+    vertices, faces = surface(volume, smoothing_mm=smoothing_mm)
+    with atomic(path) as file:
+        file.write(_encoded(vertices, faces, path.suffix.lower()))
+
+
+def surface(volume: "Volume", *, smoothing_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) in patient LPS mm and faces (F, 3), counter-clockwise seen from outside."""
+    from scipy.ndimage import gaussian_filter
+    from skimage.measure import marching_cubes
+
+    from cranial.resampling import bounding_box
+
+    box = bounding_box(volume.mask)
+    if box is None:
+        raise VolumeError(
+            f"{volume.source or 'volume'}: the mask is empty, so it has no surface; write no mesh for it"
+        )
+    sigma_vox = np.array([smoothing_mm / step for step in volume.spacing_mm])
+    margin = int(np.ceil(3 * sigma_vox.max())) + 1
+    field = np.pad(volume.mask[box], margin).astype(np.float32)
+    level = 0.5
+    if smoothing_mm > 0:
+        occupied = int(np.count_nonzero(volume.mask[box]))
+        gaussian_filter(field, sigma_vox, output=field, truncate=3.0)
+        outside, inside = np.partition(field.ravel(), (-occupied - 1, -occupied))[[-occupied - 1, -occupied]]
+        level = (float(outside) + float(inside)) / 2  # thin bone would vanish at 1/2
+    vertices, faces, _, _ = marching_cubes(field, level, allow_degenerate=False)
+    corner = np.array([part.start for part in box]) - margin
+    vertices = volume.voxel_to_mm(vertices + corner)
+    a, b, c = (vertices[faces[:, k]] - vertices[0] for k in range(3))
+    if np.einsum("ij,ij->", a, np.cross(b, c)) < 0:  # six times the enclosed volume
+        faces = faces[:, ::-1]
+    return vertices, faces
+
+
+def _encoded(vertices: np.ndarray, faces: np.ndarray, suffix: str) -> bytes:
+    """The file's bytes, saying which space its millimetres are in where 3D Slicer looks for it."""
+    import trimesh
+
+    data = trimesh.Trimesh(vertices, faces, process=False).export(file_type=suffix[1:])
+    if suffix == ".obj":
+        return b"# SPACE=LPS\n" + (data.encode() if isinstance(data, str) else data)
+    if suffix == ".ply":
+        magic, kind, rest = data.split(b"\n", 2)
+        return b"\n".join((magic, kind, b"comment SPACE=LPS", rest))
+    return b"cranial SPACE=LPS".ljust(80) + data[80:]

@@ -1,0 +1,285 @@
+"""Every command does what its help says, and what cannot be done is one line."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import cranial
+from cranial import volume
+from cranial.cli import main
+from cranial.skulls.population import write_population
+
+COARSE_MM = 3.0
+
+
+@pytest.fixture(scope="module")
+def population(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("population")
+    write_population(folder, count=1, styles=["parietotemporal"], spacing_mm=COARSE_MM)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def skull(population) -> Path:
+    return population / "defective_skull" / "parietotemporal" / "000.nrrd"
+
+
+@pytest.fixture(scope="module")
+def implant(population) -> Path:
+    return population / "implant" / "parietotemporal" / "000.nrrd"
+
+
+@pytest.fixture
+def cli(capsys):
+    """Run one command: exit code, stdout, stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as leaving:
+            code = leaving.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def no_network(monkeypatch, skull):
+    """Stands in for the reconstruction; notes how it was called, and finds one voxel missing."""
+    from cranial import reconstruction
+
+    calls = []
+
+    def reconstruct(case, **options):
+        calls.append(options)
+        found = np.zeros(case.shape, bool)
+        found[3, 4, 5] = True
+        return SimpleNamespace(defect=case.with_mask(found), report={})
+
+    monkeypatch.setattr(reconstruction, "reconstruct", reconstruct)
+    return calls
+
+
+def assert_one_line_error(result: tuple[int, str, str], pattern: str) -> None:
+    code, out, err = result
+    assert code == 1 and out == ""
+    assert re.fullmatch(r"cranial: error: [^\n]*\n", err), err
+    assert re.search(pattern, err), err
+
+
+# reconstruct
+
+
+def test_mirror_reconstructs_on_the_grid_of_the_case_and_says_what_it_did(cli, skull, tmp_path):
+    output, mesh = tmp_path / "new" / "defect.nrrd", tmp_path / "new" / "defect.stl"
+    code, out, _ = cli("reconstruct", skull, "--output", output, "--mesh", mesh, "--method", "mirror")
+    assert code == 0
+    case, defect = volume.read(skull), volume.read(output)
+    assert volume.same_grid(case, defect)
+    assert not np.any(case.mask & defect.mask)
+    summary, *written = out.splitlines()
+    assert re.fullmatch(rf"defect   {defect.volume_mm3 / 1000:.1f} cm3, by mirror in \d+ s", summary)
+    assert written == [f"written  {output}", f"written  {mesh}"]
+    assert mesh.stat().st_size > 84
+
+
+def test_method_model_and_device_reach_the_reconstruction(cli, skull, tmp_path, no_network):
+    output = tmp_path / "defect.nii.gz"
+    model = tmp_path / "mine.safetensors"
+    assert cli("reconstruct", skull, "--output", output, "--model", model, "--device", "cpu")[0] == 0
+    assert cli("reconstruct", skull, "--output", output, "--method", "mirror")[0] == 0
+    assert no_network == [
+        {"method": "network", "model": model, "device": "cpu"},
+        {"method": "mirror", "model": None, "device": "auto"},
+    ]
+    assert volume.read(output).mask.sum() == 1
+
+
+def test_a_threshold_makes_a_skull_of_a_ct(cli, tmp_path, no_network):
+    import nibabel
+
+    hounsfield = np.full((20, 20, 20), -1000, np.int16)
+    hounsfield[4:16, 4:16, 4:16] = 1200
+    nibabel.save(nibabel.Nifti1Image(hounsfield, np.eye(4)), tmp_path / "ct.nii.gz")
+    output = tmp_path / "defect.nrrd"
+    assert cli("reconstruct", tmp_path / "ct.nii.gz", "--output", output, "--threshold-hu", 300)[0] == 0
+    assert volume.read(output).shape == (20, 20, 20)
+
+
+def test_a_skull_with_nothing_missing_is_said_to_be_so(cli, skull, tmp_path, monkeypatch, no_network):
+    from cranial import reconstruction
+
+    monkeypatch.setattr(
+        reconstruction,
+        "reconstruct",
+        lambda case, **_: SimpleNamespace(defect=case.with_mask(np.zeros(case.shape, bool)), report={}),
+    )
+    code, out, err = cli("reconstruct", skull, "--output", tmp_path / "defect.nrrd")
+    assert code == 0 and "defect   0.0 cm3" in out
+    assert "cranial: warning: nothing is missing in this skull" in err
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(cli, skull, tmp_path, no_network):
+    before = skull.read_bytes()
+    for arguments, pattern in [
+        (["--output", tmp_path / "d.stl"], r"--output .*d\.stl has an unknown suffix; use one of \.nrrd"),
+        (["--output", skull], r"--output .*000\.nrrd is the case itself; give another name"),
+        (["--output", tmp_path / "d.nrrd", "--mesh", tmp_path / "d.nrrd"], r"--mesh .* suffix; .*\.stl"),
+        (
+            ["--output", tmp_path / "d.nrrd", "--method", "mirror", "--model", "m.safetensors"],
+            "--model is for --method network; leave it out with --method mirror",
+        ),
+    ]:
+        assert_one_line_error(cli("reconstruct", skull, *arguments), pattern)
+    (tmp_path / "folder.nrrd").mkdir()
+    result = cli("reconstruct", skull, "--output", tmp_path / "folder.nrrd")
+    assert_one_line_error(result, r"folder\.nrrd is a folder; give the name of a file")
+    assert no_network == [] and skull.read_bytes() == before
+
+
+def test_a_case_that_cannot_be_read_is_one_line(cli, tmp_path):
+    (tmp_path / "broken.nrrd").write_bytes(b"not a skull")
+    result = cli("reconstruct", tmp_path / "broken.nrrd", "--output", tmp_path / "defect.nrrd")
+    assert_one_line_error(result, r"broken\.nrrd")
+    result = cli("reconstruct", tmp_path / "absent.nrrd", "--output", tmp_path / "defect.nrrd")
+    assert_one_line_error(result, r"absent\.nrrd: does not exist; check the path")
+    assert not (tmp_path / "defect.nrrd").exists()
+
+
+# evaluate
+
+
+def test_a_perfect_prediction_scores_one_and_no_distance(cli, implant, skull):
+    code, out, _ = cli("evaluate", implant, implant, "--defective", skull, "--json")
+    scores = json.loads(out)
+    assert code == 0
+    assert scores["dsc"] == 1.0 and scores["hd95_mm"] == 0.0
+
+
+def test_scores_are_printed_one_a_line_and_as_json_alike(cli, implant, skull, tmp_path):
+    shifted = volume.read(implant)
+    volume.write(shifted.with_mask(np.roll(shifted.mask, 1, axis=2)), tmp_path / "shifted.nrrd")
+    arguments = ("evaluate", tmp_path / "shifted.nrrd", implant, "--defective", skull, "--tolerance-mm", 2)
+    table = dict(line.split(maxsplit=1) for line in cli(*arguments)[1].splitlines())
+    scores = json.loads(cli(*arguments, "--json")[1])
+    assert list(table) == list(scores)
+    assert 0 < scores["dsc"] < 1
+    assert float(table["dsc"]) == pytest.approx(scores["dsc"], rel=1e-3)
+
+
+def test_a_prediction_that_found_nothing_is_scored_and_not_an_error(cli, implant, skull, tmp_path):
+    reference = volume.read(implant)
+    volume.write(reference.with_mask(np.zeros(reference.shape, bool)), tmp_path / "nothing.nrrd")
+    code, out, _ = cli("evaluate", tmp_path / "nothing.nrrd", implant, "--defective", skull, "--json")
+    assert code == 0 and json.loads(out)["dsc"] == 0.0
+
+
+# phantom
+
+
+def test_phantom_writes_skulls_with_their_defects_and_goes_on_where_it_stopped(cli, tmp_path):
+    folder = tmp_path / "phantoms"
+    arguments = ("phantom", "--count", 1, "--output", folder, "--defects", "random_1", "--spacing-mm", 4)
+    assert cli(*arguments)[:2] == (0, f"written  3 files to {folder}, 0 were there already\n")
+    assert volume.read(folder / "implant" / "random_1" / "000.nrrd").volume_mm3 > 0
+    assert cli(*arguments)[:2] == (0, f"written  0 files to {folder}, 3 were there already\n")
+    assert_one_line_error(cli(*arguments, "--seed", 1), "choose another folder")
+
+
+@pytest.mark.parametrize(("count", "spacing_mm"), [(0, 1), ("many", 1), (1, -1), (1, "nan")])
+def test_a_number_that_makes_no_sense_is_wrong_usage(cli, tmp_path, count, spacing_mm):
+    code, _, err = cli("phantom", "--count", count, "--spacing-mm", spacing_mm, "--output", tmp_path / "p")
+    assert code == 2 and "usage: cranial phantom" in err and not (tmp_path / "p").exists()
+
+
+# run
+
+
+def test_run_executes_a_notebook_and_says_where_it_is(cli, tmp_path):
+    import nbformat
+
+    cells = [nbformat.v4.new_code_cell("steps = 1", metadata={"tags": ["parameters"]})]
+    cells.append(nbformat.v4.new_code_cell("assert steps == 2"))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "lesson.ipynb")
+    (tmp_path / "two.yaml").write_text("steps: 2\n")
+    (tmp_path / "three.yaml").write_text("steps: 3\n")
+    (tmp_path / "typo.yaml").write_text("step: 2\n")
+    run_dir = tmp_path / "run"
+    code, out, err = cli("run", tmp_path / "lesson.ipynb", tmp_path / "two.yaml", "--output", run_dir)
+    assert code == 0 and "lesson" in err  # the progress bar
+    assert f"written  {run_dir / 'notebook.ipynb'} and 0 pictures in {run_dir / 'figures'}" in out
+
+    code, _, err = cli("run", tmp_path / "lesson.ipynb", tmp_path / "three.yaml", "--output", run_dir)
+    assert code == 1
+    assert re.search(r"cranial: error: lesson\.ipynb: In \[3\] failed: AssertionError.*\.ipynb\n$", err)
+    assert (run_dir / "notebook.ipynb").exists()
+
+    result = cli("run", tmp_path / "lesson.ipynb", tmp_path / "typo.yaml", "--output", run_dir)
+    assert_one_line_error(result, r"typo\.yaml: unknown key 'step'; did you mean 'steps'\?")
+
+
+# all of them
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "evaluate", "phantom", "run"])
+def test_every_command_has_help_with_an_example(cli, command):
+    code, out, _ = cli(command, "--help")
+    assert code == 0 and f"examples:\n  cranial {command} " in out
+
+
+@pytest.mark.parametrize("arguments", ["", "reconstuct", "reconstruct", "evaluate a b", "run a"])
+def test_wrong_usage_exits_with_two(cli, arguments):
+    code, out, err = cli(*arguments.split())
+    assert code == 2 and out == "" and err.startswith("usage: cranial")
+
+
+def test_the_version_is_that_of_the_package(cli):
+    assert cli("--version")[:2] == (0, f"cranial {cranial.__version__}\n")
+
+
+def test_the_command_works_from_any_folder(tmp_path):
+    command = [sys.executable, "-m", "cranial.cli", "evaluate", "a.nrrd", "b.nrrd", "--defective", "c.nrrd"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "cranial: error: b.nrrd: does not exist; check the path\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("a skull\nof two lines"), "a skull of two lines"),
+        (PermissionError(13, "Permission denied", "outputs/a"), "outputs/a: Permission denied"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (MemoryError(), "not enough memory (MemoryError); close other programs, or use larger voxels"),
+        (ModuleNotFoundError("No module named 'papermill'"), "No module named 'papermill'"),
+        (KeyError("side"), "KeyError: 'side' (this looks like a bug; CRANIAL_DEBUG=1 shows where)"),
+    ],
+)
+def test_any_failure_is_one_line_and_a_traceback_only_on_request(cli, monkeypatch, error, line):
+    from cranial.skulls import population
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(population, "write_population", fail)
+    monkeypatch.delenv("CRANIAL_DEBUG", raising=False)
+    assert cli("phantom", "--count", 1, "--output", "p") == (1, "", f"cranial: error: {line}\n")
+    monkeypatch.setenv("CRANIAL_DEBUG", "1")
+    with pytest.raises(type(error)):
+        main(["phantom", "--count", "1", "--output", "p"])
+
+
+def test_control_c_is_not_a_traceback(cli, monkeypatch):
+    from cranial.skulls import population
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(population, "write_population", interrupt)
+    assert cli("phantom", "--count", 1, "--output", "p") == (130, "", "cranial: interrupted\n")

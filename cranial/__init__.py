@@ -1,18 +1,24 @@
 """Cranial: from a skull with a hole to the missing piece of bone. A map, by question:
 
-volume          where is this voxel in the patient, and how do files say so?
-volume_io       how does each file format say it? (NRRD, NIfTI, DICOM, meshes)
+volume          where is this voxel in the patient, and what do the files say?
+volume_io       how does each format say it? (NRRD, NIfTI, DICOM folders, meshes)
+resampling      what is this mask on another grid?
+interpolation   what lies between the voxels?
 rng             where does all randomness come from?
 config          is this YAML what the experiment expects?
 skulls          which skulls, and which holes in them?
-symmetry        what does the other side of the head suggest?
+symmetry        where is the mid-plane, and what does the healthy side suggest?
+surface         how far is one surface from another?
+nearest         how far is this voxel from the nearest of those?
 metrics         how near is a reconstruction to the truth?
+statistics      is one method better than another?
 nets            what maps a defective skull to a defect?
 train           how does a learner learn?
-checkpoint      how does a training stop and go on, to the bit?
+checkpoint      how does a training stop, and go on to the bit?
 reconstruction  what is missing in this skull?
+figures         what does it look like, in 2-D and in 3-D?
 notebook_run    what did this notebook say, with which parameters and versions?
-cli             the same, from a terminal.
+cli             how is all this asked from a terminal?
 
 Nothing is imported here: `import cranial` is instant, `from cranial import volume` brings what it needs.
 """

@@ -59,8 +59,6 @@ def reconstruct(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """How near PREDICTED comes to REFERENCE."""
-    import dataclasses
-
     from cranial import metrics, volume
 
     reference = volume.read(options.reference)
@@ -70,9 +68,9 @@ def evaluate(options: argparse.Namespace) -> None:
         defective=volume.read(options.defective, like=reference),
         tolerance_mm=options.tolerance_mm,
     )
-    values = {field.name: getattr(scores, field.name) for field in dataclasses.fields(scores)}
+    values = scores.as_dict()
     if options.json:
-        print(json.dumps(values, default=float))
+        print(json.dumps(values))
         return
     width = max(map(len, values))
     for name, value in values.items():

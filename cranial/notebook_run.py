@@ -63,6 +63,7 @@ def run_notebook(
         import ipykernel  # noqa: F401
         import papermill
         from nbclient.exceptions import DeadKernelError
+        from traitlets.config import Config
     except ModuleNotFoundError as error:
         raise NotebookError(f"{error.name} is not installed; pip install 'cranial[lab]'") from None
 
@@ -168,8 +169,10 @@ def _kernel_of_this_python() -> Iterator[str]:
     """
     from ipykernel.kernelspec import get_kernel_dict
 
-    # Whatever backend the shell chose, pictures belong into the notebook.
-    spec = get_kernel_dict() | {"env": {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}}
+    # Quiet: it would report the shutdown of every good run as an interrupt. Whatever backend the shell chose,
+    # pictures belong into the notebook.
+    spec = get_kernel_dict(extra_arguments=["--log-level=CRITICAL"])
+    spec["env"] = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     before = os.environ.get("JUPYTER_PATH")
     with tempfile.TemporaryDirectory(prefix="cranial-kernel-") as folder:
         kernel = Path(folder, "kernels", "python3")

@@ -117,8 +117,8 @@ def read(
 
     threshold_hu: the file is a CT; bone is its largest connected part of at least so many HU (a DICOM folder
         is always a CT; without a threshold it takes dicom.BONE_HU).
-    mesh_spacing_mm, like: a mesh is voxelised at this spacing along L, P, S, or onto the grid of `like`; files of
-        voxels keep their own grid.
+    mesh_spacing_mm, like: a mesh is voxelised at this spacing along L, P, S, or onto the grid of `like`;
+        files of voxels keep their own grid.
     allow_empty: a mask without a voxel is an answer and not an error (a prediction that found nothing).
     Raises VolumeError, which names the file, the fact and the remedy.
     """

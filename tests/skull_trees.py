@@ -12,7 +12,9 @@ STYLES = ("bilateral", "frontoorbital", "parietotemporal", "random_1", "random_2
 ROLES = ("complete_skull", "defective_skull", "implant")
 
 
-def ball(radius_vox: float = 3.0, *, side: int = 9, origin_mm: tuple[float, float, float] = (0, 0, 0)):
+def ball(
+    radius_vox: float = 3.0, *, side: int = 9, origin_mm: tuple[float, float, float] = (0, 0, 0)
+) -> volume.Volume:
     """A skull as far as names and grids are concerned."""
     grid = np.indices((side, side, side)) - (side - 1) / 2
     affine = np.eye(4)
@@ -21,7 +23,7 @@ def ball(radius_vox: float = 3.0, *, side: int = 9, origin_mm: tuple[float, floa
 
 
 def fill(root: Path, paths: Iterable[str]) -> list[str]:
-    """Put the same tiny volume at each path (mesh at .stl); returns the paths, sorted."""
+    """Put the same tiny volume at each path (a mesh at .stl); returns the paths, sorted."""
     paths = sorted(paths)
     originals: dict[str, Path] = {}
     root.mkdir(parents=True, exist_ok=True)
@@ -69,8 +71,13 @@ def skullfix(
     yield from (f"{additional}/{number:03d}{suffix}" for number in range(100, 110))
 
 
-def mug500(arrangement: str = "figshare") -> Iterator[str]:
-    for number in range(1, 501):
+def mug500(
+    arrangement: str = "one folder",
+    *,
+    healthy: Iterable[int] = range(1, 501),
+    craniotomies: Iterable[int] = range(1, 30),
+) -> Iterator[str]:
+    for number in healthy:
         skull, first = f"A{number:04d}", (number - 1) // 5 * 5 + 1
         if arrangement == "figshare":
             folder = f"A{first:04d}-A{first + 4:04d}/{skull}"
@@ -79,8 +86,11 @@ def mug500(arrangement: str = "figshare") -> Iterator[str]:
             yield from (f"nrrd/{skull}.nrrd", f"stl/{skull}.stl")
         else:
             yield f"{skull}.nrrd"
-    for number in range(1, 30):
+    for number in craniotomies:
         skull = f"B{number:04d}"
-        folder = {"figshare": f"craniotomy_skull/{skull}/", "by format": f"craniotomy_skull/{skull}/"}
-        prefix = folder.get(arrangement, "")
+        prefix = "" if arrangement == "one folder" else f"craniotomy_skull/{skull}/"
         yield from (f"{prefix}{skull}.nrrd", f"{prefix}{skull}.stl", f"{prefix}{skull}_implant.stl")
+
+
+def clinical(numbers: Iterable[int] = range(1, 12)) -> Iterator[str]:
+    return (f"sub{number:02d}.nrrd" for number in numbers)

@@ -1,11 +1,11 @@
 """Public skull datasets: the same cases from every folder layout, and a report of exactly what is missing."""
 
+import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
-from skull_trees import STYLES, ball, fill, mug500, skullbreak, skullfix
+from skull_trees import STYLES, ball, clinical, fill, mug500, skullbreak, skullfix
 
 from cranial import volume
 from cranial.skulls.completeness import SHOWN, runs
@@ -14,27 +14,29 @@ from cranial.skulls.layouts import SKULLBREAK_STYLES
 from cranial.volume import VolumeError
 
 WHOLE_COPIES = {
-    ("skullbreak", "train and test"): ("SkullBreak", lambda: skullbreak()),
-    ("skullbreak", "sets"): ("SkullBreak", lambda: skullbreak("training_set", "test_set")),
-    ("skullbreak", "challenge"): ("SkullBreak", lambda: skullbreak("trainset2021", "testset2021")),
-    ("skullbreak", "side by side"): ("", lambda: skullbreak("skullbreak_training/nrrd", "skullbreak_eval")),
+    ("skullbreak", "as published"): ("SkullBreak", lambda: skullbreak()),
     ("skullbreak", "complete skull per defect"): ("skull-break", lambda: skullbreak(repeated=True)),
-    ("skullbreak", "nii.gz"): ("SkullBreak_nifti", lambda: skullbreak(suffix=".nii.gz")),
-    ("skullbreak", "upper case"): ("SKULLBREAK", lambda: (path.upper() for path in skullbreak())),
-    ("skullbreak", "one folder"): ("SkullBreak", lambda: skullbreak("", "", test_numbers=range(114, 134))),
-    ("skullbreak", "undocumented"): ("SkullBreak", lambda: skullbreak(test_numbers=range(200, 220))),
-    ("skullfix", "figshare"): ("14161307/SkullFix", lambda: skullfix(test="test_set_give_participants")),
-    ("skullfix", "test_set_for_participants"): ("SkullFix", lambda: skullfix()),
+    ("skullfix", "as published"): ("SkullFix", lambda: skullfix()),
     ("skullfix", "train and test"): ("skull_fix", lambda: skullfix("train", "test", "test", suffix=".nii")),
-    ("skullfix", "training at the top"): ("SkullFix", lambda: skullfix("")),
-    ("mug500", "figshare"): ("MUG500+", lambda: mug500()),
-    ("mug500", "by format"): ("mug500", lambda: mug500("by format")),
-    ("mug500", "one folder"): ("MUG500", lambda: mug500("one folder")),
-    ("autoimplant", "flat"): ("AutoImplantClinical", lambda: clinical(range(1, 12))),
+    ("mug500", "one folder"): ("MUG500", lambda: mug500()),
+    ("autoimplant", "from one"): ("AutoImplantClinical", lambda: clinical()),
     ("autoimplant", "from zero"): ("AutoImplant_clinical/test", lambda: clinical(range(11))),
 }
-LAYOUT_IDS = [f"{name}, {layout}" for name, layout in WHOLE_COPIES]
 CASES = {"skullbreak": 134 * 5, "skullfix": 210, "mug500": 529, "autoimplant": 11}
+FEW = {"train_numbers": (0, 5, 113), "test_numbers": (0, 19)}
+FEW_SKULLS = {
+    "sets": ("SkullBreak", skullbreak("training_set", "test_set", **FEW)),
+    "challenge": ("SkullBreak", skullbreak("trainset2021", "testset2021", **FEW)),
+    "side by side": ("", skullbreak("skullbreak_training/nrrd", "skullbreak_evaluation/nrrd", **FEW)),
+    "zip of zips": ("SkullBreak/data", skullbreak("nrrd/Training", "nrrd/Testing", **FEW)),
+    "nii.gz": ("SkullBreak_nifti", skullbreak(suffix=".nii.gz", **FEW)),
+    "upper case": ("SKULLBREAK", [path.upper() for path in skullbreak(**FEW)]),
+    "one folder": ("SkullBreak", skullbreak("", "", train_numbers=(0, 5, 113), test_numbers=(114, 133))),
+    "other names": ("SkullBreak", [
+        path.replace("_skull/", "Skulls/").replace("implant", "Implants").replace("fronto", "fronto-")
+        for path in skullbreak(**FEW)
+    ]),
+}
 
 
 @pytest.fixture
@@ -48,14 +50,10 @@ def copy(tmp_path, monkeypatch):
     return lay_out
 
 
-def clinical(numbers):
-    return (f"sub{number:02d}.nrrd" for number in numbers)
-
-
 # Layouts
 
-@pytest.mark.parametrize(("name", "layout"), WHOLE_COPIES, ids=LAYOUT_IDS)
-def test_a_whole_copy_is_complete_in_every_layout(copy, name, layout):
+@pytest.mark.parametrize(("name", "layout"), WHOLE_COPIES, ids=map(", ".join, WHOLE_COPIES))
+def test_a_whole_copy_is_complete(copy, name, layout):
     folder, paths = WHOLE_COPIES[name, layout]
     copy(folder, paths())
     dataset = open_dataset(name)
@@ -67,8 +65,48 @@ def test_a_whole_copy_is_complete_in_every_layout(copy, name, layout):
             assert path.is_file()
 
 
+@pytest.mark.parametrize("layout", FEW_SKULLS)
+def test_skullbreak_is_understood_in_every_layout(copy, layout):
+    folder, paths = FEW_SKULLS[layout]
+    paths = copy(folder, paths)
+    dataset = open_dataset("skullbreak")
+    assert [case.part for case in dataset] == ["train"] * 15 + ["test"] * 10
+    assert {case.style for case in dataset} == set(STYLES)
+    used = {path for case in dataset for path in (case.complete, case.defective, case.implant)}
+    assert len(used) == sum(part.files_found for part in dataset.report.parts) == len(paths) == 5 * 11
+    for case in dataset:
+        number = case.skull_id[-3:]
+        assert {path.name[:3] for path in (case.complete, case.defective, case.implant)} == {number}
+    assert not (dataset.report.unexpected or dataset.report.duplicates)
+
+
+@pytest.mark.parametrize("arrangement", ["figshare", "by format", "one folder"])
+def test_mug500_is_understood_in_every_layout(copy, arrangement):
+    copy("MUG500+", mug500(arrangement, healthy=(1, 250, 500), craniotomies=(1, 29)))
+    dataset = open_dataset("mug500")
+    names = ["A0001", "A0250", "A0500", "B0001", "B0029"]
+    assert [case.skull_id for case in dataset] == [f"mug500/{name}" for name in names]
+    assert [case.complete.name for case in dataset.cases[:3]] == ["A0001.nrrd", "A0250.nrrd", "A0500.nrrd"]
+    assert [case.implant.name for case in dataset.cases[3:]] == ["B0001_implant.stl", "B0029_implant.stl"]
+    assert [part.files_found for part in dataset.report.parts] == [3, 4]
+    assert not (dataset.report.unexpected or dataset.report.duplicates)
+
+
+@pytest.mark.parametrize(
+    ("folder", "paths"),
+    [("14161307/SkullFix", skullfix(test="test_set_give_participants")), ("SkullFix", skullfix(""))],
+    ids=["figshare", "training at the top"],
+)
+def test_skullfix_is_understood_in_every_layout(copy, folder, paths):
+    copy(folder, (path for path in paths if path[-8:-5] in ("000", "099", "109")))
+    cases = open_dataset("skullfix").cases
+    skulls = ["train/000", "train/099", "test/000", "test/099", "test/109"]
+    assert [case.case_id for case in cases] == [f"skullfix/{skull}" for skull in skulls]
+    assert all(case.implant for case in cases[:2]) and not any(case.implant for case in cases[2:])
+
+
 def test_a_skullbreak_case_points_at_the_files_of_its_own_skull_and_style(copy, tmp_path):
-    copy("SkullBreak", skullbreak())
+    copy("SkullBreak", skullbreak(train_numbers=(7, 8), test_numbers=(7,)))
     dataset, folder = open_dataset("SkullBreak"), tmp_path / "SkullBreak"
     case = dataset.case("train/007/random_1")
     assert (case.skull_id, case.part, case.style) == ("skullbreak/train/007", "train", "random_1")
@@ -79,14 +117,13 @@ def test_a_skullbreak_case_points_at_the_files_of_its_own_skull_and_style(copy, 
 
 
 def test_skull_000_of_train_and_000_of_test_are_two_heads(copy):
-    copy("SkullBreak", skullbreak())
+    copy("SkullBreak", skullbreak(train_numbers=(0,), test_numbers=(0,)))
     skulls = {case.skull_id for case in open_dataset("skullbreak")}
-    assert {"skullbreak/train/000", "skullbreak/test/000"} <= skulls
-    assert len(skulls) == 134
+    assert skulls == {"skullbreak/train/000", "skullbreak/test/000"}
 
 
 def test_a_repeated_complete_skull_is_taken_from_the_folder_of_its_defect(copy, tmp_path):
-    copy("SkullBreak", skullbreak(repeated=True))
+    copy("SkullBreak", skullbreak(repeated=True, test_numbers=[]))
     lost = tmp_path / "SkullBreak/train/complete_skull/random_2/003.nrrd"
     lost.unlink()
     dataset = open_dataset("skullbreak")
@@ -96,13 +133,13 @@ def test_a_repeated_complete_skull_is_taken_from_the_folder_of_its_defect(copy, 
 
 
 def test_a_folder_named_above_the_dataset_does_not_decide_its_part(tmp_path):
-    fill(tmp_path / "test" / "SkullBreak", skullbreak(train="", test_numbers=[]))
+    fill(tmp_path / "test" / "SkullBreak", skullbreak(train="", train_numbers=(0, 1), test_numbers=[]))
     dataset = open_dataset("skullbreak", tmp_path / "test")
     assert {case.part for case in dataset} == {"train"}
 
 
 def test_the_training_folder_alone_may_be_given(tmp_path):
-    fill(tmp_path, skullbreak("mine/training", "mine/evaluation"))
+    fill(tmp_path, skullbreak("mine/training", "mine/evaluation", **FEW))
     assert {case.part for case in open_dataset("skullbreak", tmp_path / "mine" / "evaluation")} == {"test"}
 
 
@@ -120,7 +157,7 @@ def test_skullfix_test_cases_have_no_ground_truth_unless_the_copy_has_it(copy, t
 
 
 def test_a_craniotomy_of_mug500_is_a_scan_and_an_implant_mesh_and_a_healthy_skull_is_complete(copy):
-    copy("MUG500", mug500())
+    copy("MUG500", mug500("figshare", healthy=(3,), craniotomies=(3,)))
     dataset = open_dataset("mug500+")
     craniotomy, healthy = dataset.case("B0003"), dataset.case("A0003")
     assert (craniotomy.defective.name, craniotomy.implant.name) == ("B0003.nrrd", "B0003_implant.stl")
@@ -129,11 +166,12 @@ def test_a_craniotomy_of_mug500_is_a_scan_and_an_implant_mesh_and_a_healthy_skul
 
 
 def test_a_healthy_skull_without_volume_is_taken_from_its_cleaned_mesh_and_reported(copy, tmp_path):
-    copy("MUG500", mug500())
+    copy("MUG500", mug500("figshare", healthy=range(1, 11), craniotomies=[]))
     (tmp_path / "MUG500/A0006-A0010/A0006/A0006.nrrd").unlink()
     dataset = open_dataset("mug500")
     assert dataset.case("A0006").complete.name == "A0006_clear.stl"
-    assert dataset.report.missing == ("A0006-A0010/A0006/A0006.nrrd",)
+    assert dataset.report.missing[0] == "A0006-A0010/A0006/A0006.nrrd"
+    assert dataset.report.parts[0].files_found == 9
     assert "1 skulls are here as meshes only" in str(dataset.report)
 
 
@@ -147,25 +185,40 @@ def test_the_styles_of_the_datasets_are_those_that_defects_cuts():
 
 # What is missing
 
-SOME_OF_EACH = [("skullbreak", "side by side"), ("skullbreak", "complete skull per defect"),
-                ("skullbreak", "undocumented"), ("skullfix", "figshare"), ("skullfix", "train and test"),
-                ("mug500", "figshare"), ("mug500", "one folder"), ("autoimplant", "from zero")]
+PUBLISHED = {
+    "skullbreak, side by side": ("", lambda: skullbreak("skullbreak_training/nrrd", "skullbreak_evaluation")),
+    "skullbreak, complete skull per defect": ("SkullBreak", lambda: skullbreak("Training", repeated=True)),
+    "skullbreak, nii.gz in one folder": (
+        "SkullBreak", lambda: skullbreak("", "", suffix=".nii.gz", test_numbers=range(114, 134))),
+    "skullfix, as published": ("SkullFix", lambda: skullfix()),
+    "mug500, one folder": ("MUG500", lambda: mug500()),
+    "mug500, by format": ("MUG500", lambda: mug500("by format")),
+    "autoimplant, from zero": ("clinical", lambda: clinical(range(11))),
+}
 
 
-@pytest.mark.parametrize(("name", "layout"), SOME_OF_EACH, ids=map(", ".join, SOME_OF_EACH))
-def test_the_report_names_exactly_the_files_that_are_missing(copy, tmp_path, rng, name, layout):
-    folder, paths = WHOLE_COPIES[name, layout]
-    paths = copy(folder, paths())
-    published = [path for path in paths if not re.search(r"A\d{4}(_clear)?\.stl|B\d{4}\.stl", path)]
-    ends = {"undocumented": 5}.get(layout, 0)  # numbers nobody documented: which skull lacks is not known
-    for index in rng.choice(len(published) - ends, 5, replace=False):
-        (tmp_path / folder / published[index]).unlink()
+@pytest.mark.parametrize("copied", PUBLISHED)
+def test_the_report_names_exactly_the_files_that_are_missing(copy, rng, copied):
+    name, (folder, paths) = copied.split(",")[0], PUBLISHED[copied]
+    published = {path for path in paths() if not re.search(r"A\d{4}\.stl|B\d{4}\.stl", path)}
+    some = {path for path in published if re.search(r"(005|105|116|A0005|B0005|sub00)[._][^/]*$", path)}
+    there = some | {path for path in published if rng.random() < 0.05}
+    copy(folder, there)
     report = open_dataset(name).report
-    lost = [str(Path(folder, path)) for path in published if not (tmp_path / folder / path).exists()]
-    assert [str((report.root / path).relative_to(tmp_path)) for path in report.missing] == lost
-    assert sum(part.files_expected - part.files_found for part in report.parts) == len(lost) == 5
+    assert set(report.missing) == published - there
+    assert sum(part.files_found for part in report.parts) == len(there)
+    assert sum(part.files_expected for part in report.parts) == len(published)
     assert not report.complete
-    assert all(path in str(report) for path in report.missing)
+
+
+def test_a_handful_of_missing_files_is_printed_path_by_path(copy, tmp_path, rng):
+    paths = copy("SkullFix", skullfix())
+    lost = sorted(paths[index] for index in rng.choice(len(paths), 5, replace=False))
+    for path in lost:
+        (tmp_path / "SkullFix" / path).unlink()
+    report = open_dataset("skullfix").report
+    assert list(report.missing) == lost
+    assert f"  missing (5):\n    {chr(10).join(lost).replace(chr(10), chr(10) + '    ')}\n" in f"{report}\n"
 
 
 def test_a_skull_of_which_nothing_is_there_is_a_gap_and_all_its_files_are_missing(copy):
@@ -178,11 +231,12 @@ def test_a_skull_of_which_nothing_is_there_is_a_gap_and_all_its_files_are_missin
 
 
 def test_a_lost_mug500_skull_is_looked_for_in_the_folder_of_its_range(copy):
-    copy("MUG500", (path for path in mug500() if "A0008" not in path and not path.startswith("A0011-A0015")))
+    healthy = [number for number in range(1, 21) if number not in (8, 11, 12, 13, 14, 15)]
+    copy("MUG500", mug500("figshare", healthy=healthy, craniotomies=[]))
     report = open_dataset("mug500").report
-    whole_range = [f"A{number:04d}/A{number:04d}.nrrd" for number in range(11, 16)]
-    assert report.missing == ("A0006-A0010/A0008/A0008.nrrd", *whole_range)
-    assert runs(report.gaps) == ["A0008", "A0011-A0015"]
+    whole_range = [f"A{number:04d}/A{number:04d}.nrrd" for number in (11, 12, 13, 14, 15)]
+    assert report.missing[:6] == ("A0006-A0010/A0008/A0008.nrrd", *whole_range)
+    assert runs(report.gaps) == ["A0008", "A0011-A0015", "A0021-A0500"]
 
 
 def test_a_copy_without_the_test_part_says_so_and_does_not_list_it_file_by_file(copy):
@@ -193,14 +247,15 @@ def test_a_copy_without_the_test_part_says_so_and_does_not_list_it_file_by_file(
 
 
 def test_a_role_that_is_missing_altogether_is_named_where_it_belongs(copy):
-    copy("MUG500", (path for path in mug500() if "_implant" not in path))
+    copy("MUG500", (path for path in mug500(healthy=[]) if "_implant" not in path))
     assert open_dataset("mug500").report.missing[:2] == ("B0001/B0001_implant.stl", "B0002/B0002_implant.stl")
-    copy("SkullBreak", (path for path in skullbreak() if not path.startswith("train/implant/random_1")))
-    assert open_dataset("skullbreak").report.missing[0] == "train/implant/random_1/000.nrrd"
+    copy("SkullBreak", (path for path in skullbreak(**FEW) if not path.startswith("train/implant/random_1")))
+    missing = open_dataset("skullbreak").report.missing
+    assert {f"train/implant/random_1/{number:03d}.nrrd" for number in range(114)} < set(missing)
 
 
 def test_too_few_skulls_of_undocumented_number_are_counted_and_not_named(copy):
-    copy("SkullBreak", skullbreak(test_numbers=[200, 201, 205]))
+    copy("SkullBreak", skullbreak(train_numbers=[], test_numbers=[200, 201, 205]))
     report = open_dataset("skullbreak").report
     assert not report.complete and report.missing == ()
     assert report.gaps == ("test/202", "test/203", "test/204")
@@ -217,46 +272,40 @@ def test_too_few_skulls_of_undocumented_number_are_counted_and_not_named(copy):
     ],
 )
 def test_a_damaged_file_is_reported_with_its_reason_and_is_no_case(copy, tmp_path, content, why):
-    copy("SkullFix", skullfix())
-    damaged = tmp_path / "SkullFix/training_set/defective_skull/005.nrrd"
+    copy("clinical", clinical())
+    damaged = tmp_path / "clinical/sub05.nrrd"
     damaged.unlink()
     damaged.symlink_to("nowhere") if content is None else damaged.write_bytes(content)
-    dataset = open_dataset("skullfix")
-    path = "training_set/defective_skull/005.nrrd"
-    assert [name for name, _ in dataset.report.unreadable] == [path] == list(dataset.report.missing)
+    dataset = open_dataset("autoimplant")
+    assert [path for path, _ in dataset.report.unreadable] == ["sub05.nrrd"] == list(dataset.report.missing)
     assert why in dataset.report.unreadable[0][1] and why in str(dataset.report)
-    assert len(dataset) == 209 and not dataset.report.complete
+    assert len(dataset) == 10 and not dataset.report.complete
 
 
 def test_a_damaged_file_is_replaced_by_its_readable_double(copy, tmp_path):
-    copy("SkullFix", [*skullfix(), "training_set/complete_skull/005.nii.gz"])
-    damaged = tmp_path / "SkullFix/training_set/complete_skull/005.nrrd"
+    copy("clinical", [*clinical(), "sub05.nii.gz"])
+    damaged = tmp_path / "clinical/sub05.nrrd"
     damaged.unlink()
     damaged.touch()
-    dataset = open_dataset("skullfix")
-    assert dataset.case("train/005").complete.name == "005.nii.gz"
+    dataset = open_dataset("autoimplant")
+    assert dataset.case("sub05").defective.name == "sub05.nii.gz"
     assert dataset.report.complete and len(dataset.report.unreadable) == 1
 
 
 def test_of_a_volume_that_is_there_twice_the_nrrd_is_used_and_the_other_named(copy):
-    doubles = ["training_set/complete_skull/005.nii.gz", "copy of training_set/complete_skull/006.nrrd"]
-    copy("SkullFix", [*skullfix(), *doubles])
-    dataset = open_dataset("skullfix")
-    assert dataset.report.duplicates == (
-        ("training_set/complete_skull/005.nrrd", "training_set/complete_skull/005.nii.gz"),
-        ("training_set/complete_skull/006.nrrd", "copy of training_set/complete_skull/006.nrrd"),
-    )
-    assert dataset.case("train/005").complete.name == "005.nrrd"
-    assert "005.nii.gz (used: training_set/complete_skull/005.nrrd)" in str(dataset.report)
+    copy("clinical", [*clinical(), "sub05.nii.gz", "copy/sub06.nrrd"])
+    dataset = open_dataset("autoimplant")
+    assert dataset.report.duplicates == (("sub05.nrrd", "sub05.nii.gz"), ("sub06.nrrd", "copy/sub06.nrrd"))
+    assert dataset.case("sub05").defective.name == "sub05.nrrd"
+    assert "sub05.nii.gz (used: sub05.nrrd)" in str(dataset.report)
     assert dataset.report.complete
 
 
 def test_hidden_files_of_other_systems_are_not_looked_at(copy, tmp_path):
-    hidden = ["__MACOSX/training_set/complete_skull/000.nrrd", ".Trash/complete_skull/001.nrrd"]
-    copy("SkullFix", [*skullfix(), *hidden])
-    for junk in (".DS_Store", "Thumbs.db", "training_set/complete_skull/._000.nrrd", "README.txt"):
-        (tmp_path / "SkullFix" / junk).write_bytes(b"junk")
-    report = open_dataset("skullfix").report
+    copy("clinical", [*clinical(), "__MACOSX/sub01.nrrd", ".Trash/sub01.nrrd"])
+    for junk in (".DS_Store", "Thumbs.db", "._sub01.nrrd", "README.txt"):
+        (tmp_path / "clinical" / junk).write_bytes(b"junk")
+    report = open_dataset("autoimplant").report
     assert report.complete
     assert not (report.unexpected or report.unreadable or report.duplicates)
 
@@ -264,15 +313,14 @@ def test_hidden_files_of_other_systems_are_not_looked_at(copy, tmp_path):
 def test_volumes_that_have_no_place_are_named(copy):
     strange = ["train/complete_skull/114.nrrd", "train/implant/000.nrrd", "train/implant/random_3/000.nrrd",
                "train/complete_skull/skull.nrrd", "predictions/000.nrrd"]
-    copy("SkullBreak", [*skullbreak(), *strange, "train/mesh/000.stl"])
+    copy("SkullBreak", [*skullbreak(**FEW), *strange, "train/mesh/000.stl"])
     report = open_dataset("skullbreak").report
     assert report.unexpected == tuple(sorted(strange))
     assert "1 meshes lie beside" in str(report)
-    assert report.complete
 
 
 def test_archives_are_named_until_they_are_unpacked(copy, tmp_path):
-    copy("MUG500", (path for path in mug500() if not path.startswith("A0001")))
+    copy("MUG500", mug500("figshare", healthy=range(6, 11), craniotomies=[]))
     for name in ("A0001-A0005.zip", "A0006-A0010.zip"):
         (tmp_path / "MUG500" / name).write_bytes(b"PK")
     report = open_dataset("mug500").report
@@ -281,14 +329,29 @@ def test_archives_are_named_until_they_are_unpacked(copy, tmp_path):
 
 
 def test_a_link_to_a_folder_above_ends_there_and_a_linked_part_is_followed(copy, tmp_path):
-    copy("elsewhere", skullbreak())
+    copy("elsewhere", skullbreak(**FEW))
     home = tmp_path / "SkullBreak"
     home.mkdir()
     (home / "train").symlink_to(tmp_path / "elsewhere" / "train")
     (home / "test").symlink_to(tmp_path / "elsewhere" / "test")
     (tmp_path / "elsewhere" / "train" / "again").symlink_to(home)
-    report = open_dataset("skullbreak").report
-    assert report.complete and report.duplicates == ()
+    dataset = open_dataset("skullbreak")
+    assert len(dataset) == 25 and dataset.report.duplicates == ()
+
+
+def test_a_folder_that_may_not_be_listed_is_reported(copy, tmp_path, monkeypatch):
+    copy("clinical", [*clinical(range(1, 11)), "locked/sub11.nrrd"])
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    report = open_dataset("autoimplant").report
+    assert report.unreadable == (("locked", "folder cannot be listed (Permission denied)"),)
+    assert report.missing == ("sub11.nrrd",)
 
 
 # Where it is looked for
@@ -336,7 +399,7 @@ def test_packed_data_are_to_be_unpacked(tmp_path, monkeypatch):
 
 
 def test_a_data_folder_without_the_dataset_says_what_is_there(copy):
-    copy("SkullFix", skullfix())
+    copy("SkullFix", [])
     with pytest.raises(DatasetError, match="called like SkullBreak .folders there: SkullFix.*CRANIAL_DATA"):
         open_dataset("skullbreak")
 
@@ -375,7 +438,7 @@ def test_no_volume_is_read_before_load(copy, tmp_path):
 
 
 def test_a_loaded_case_has_its_three_volumes_on_one_grid(copy, tmp_path):
-    copy("SkullBreak", skullbreak(test_numbers=[]))
+    copy("SkullBreak", skullbreak(train_numbers=(4,), test_numbers=[]))
     complete = ball(4)
     implant = complete.with_mask(complete.mask & (np.indices(complete.shape)[2] > 6))
     defective = complete.with_mask(complete.mask & ~implant.mask)

@@ -34,6 +34,17 @@ NOT_ON_CONDA_FORGE = {
     "surface-distance",
 }
 
+CODE = ("cranial", "tests", "benchmarks")
+# Which files may import what an extra brings, by the beginning of their path; the base is everybody's.
+EXTRAS = {
+    "cranial/notebook_run.py": ["lab"],
+    "cranial/widgets": ["lab"],
+    "cranial/plugin/": ["app"],
+    "cranial/kernels/": ["gpu"],
+    "tests/": ["lab", "bench", "dev"],
+    "benchmarks/": ["bench"],
+}
+
 
 @pytest.fixture(scope="module")
 def project(repository) -> dict:
@@ -67,26 +78,32 @@ def test_torch_has_an_upper_bound(project):
     assert "2.6" in torch and "2.13" in torch and "2.14" not in torch
 
 
-def foreign_imports(paths: list[Path]) -> set[str]:
+def foreign_imports(path: Path) -> set[str]:
+    """The top-level modules that a file imports, less Python's own and the project's."""
     names = set()
-    for path in paths:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"cranial"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module.split(".")[0])
+    ours = {"cranial"} | {p.stem for p in path.parent.glob("*.py")}
+    return names - set(sys.stdlib_module_names) - ours
 
 
 def test_everything_that_the_package_imports_is_declared_and_nothing_else_is_in_the_base(project, repository):
+    extras = {name: set(requirements(lines)) for name, lines in project["optional-dependencies"].items()}
     base = set(requirements(project["dependencies"]))
-    extras = {name for lines in project["optional-dependencies"].values() for name in requirements(lines)}
-    needed = set()
-    for module in foreign_imports(list((repository / "cranial").rglob("*.py"))):
-        homes = {canonicalize_name(name) for name in packages_distributions().get(module, [module])}
-        assert homes & (base | extras), f"{module} is imported but not declared"
-        needed |= homes
-    assert base - needed == set(), "declared in the base but not imported"
+    distributions = packages_distributions()
+    used = set()
+    for path in sorted(p for folder in CODE for p in (repository / folder).rglob("*.py")):
+        place = path.relative_to(repository).as_posix()
+        own = [extra for prefix, names in EXTRAS.items() if place.startswith(prefix) for extra in names]
+        allowed = base.union(*(extras[name] for name in own))
+        for module in foreign_imports(path):
+            homes = {canonicalize_name(name) for name in [module, *distributions.get(module, [])]}
+            assert homes & allowed, f"{place} imports {module}, which pyproject does not declare for it"
+            used |= homes if place.startswith("cranial/") else set()
+    assert base - used == set(), "declared in the base but imported nowhere"
 
 
 def test_the_wheel_carries_the_data_and_the_licence_and_no_tests(repository, tmp_path):
@@ -194,9 +211,9 @@ def calls(folder: Path) -> list[str]:
 def test_make_test_installs_once_then_only_tests(machine):
     done = make(machine, "test")
     assert done.returncode == 0
-    install = "python -m pip install --editable .[lab,dev]"
+    install = "python -m pip install --editable .[lab,bench,dev]"
     assert calls(machine) == [install, "ruff check .", "python -m pytest"]
-    assert "installing .[lab,dev]" in done.stdout and "tests (pytest)" in done.stdout
+    assert "installing .[lab,bench,dev]" in done.stdout and "tests (pytest)" in done.stdout
     assert make(machine, "test").returncode == 0
     assert calls(machine) == ["ruff check .", "python -m pytest"]
     assert make(machine, "demo").returncode == 0
@@ -237,7 +254,7 @@ def test_a_failed_installation_shows_its_end_and_is_tried_again(machine):
         done = make(machine, "test")
         assert done.returncode != 0
         assert "ERROR: no such wheel" in done.stdout and ".venv/install.log" in done.stderr
-        assert calls(machine) == ["python -m pip install --editable .[lab,dev]"]
+        assert calls(machine) == ["python -m pip install --editable .[lab,bench,dev]"]
 
 
 def test_without_a_python_the_makefile_says_what_to_install(machine):

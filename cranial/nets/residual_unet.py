@@ -75,6 +75,7 @@ class ResidualUNet(nn.Module):
         self.decoder = nn.ModuleList(ResidualBlock(width, width) for width, _ in pairs)
         self.head = nn.Conv3d(widths[0], shape.out_channels * cells, 3 if shape.patch > 1 else 1,
                               padding=1 if shape.patch > 1 else 0)
+        nn.init.constant_(self.head.bias, -3.0)  # most of the cube is not implant
 
     def forward(self, x: Tensor) -> Tensor:
         if any(n % self.shape.stride for n in x.shape[2:]):

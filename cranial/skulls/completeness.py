@@ -153,8 +153,8 @@ def expected_path(part: Part, place: Place, listing: Listing) -> str:
            == (place.part, place.role, place.style) and _is_there(listing, part, other)]
 
     def strangeness(other: Place) -> tuple[bool, int]:
-        in_other_range = any(_is_range_without(folder, place.number) for folder in listing.folders(other))
-        return in_other_range, abs(other.number - place.number)
+        elsewhere = any(_is_range_without(folder, place.number) for folder in listing.folders(other))
+        return elsewhere or not part.together(other.number, place.number), abs(other.number - place.number)
 
     if kin:
         other = min(kin, key=strangeness)

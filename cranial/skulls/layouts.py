@@ -41,6 +41,7 @@ class Part:
     private: tuple[str, ...] = ()  # ground truth that organisers keep: expected only if some of it is there
     mesh_roles: tuple[str, ...] = ()  # published as meshes
     any_number: bool = False  # the published numbers are not documented, only how many skulls there are
+    archives: tuple[range, ...] = ()  # numbers that were published together, if in several archives
     folder: str = ""
 
     def written(self, number: int) -> str:
@@ -49,6 +50,9 @@ class Part:
     def skull(self, number: int) -> str:
         """The skull within its dataset: train/007, but A0007, which already says its part."""
         return f"{self.name}/{self.written(number)}" if self.ident.startswith("{") else self.written(number)
+
+    def together(self, one: int, other: int) -> bool:
+        return all((one in archive) == (other in archive) for archive in self.archives)
 
     def accepts(self, number: int) -> bool:
         return self.any_number or any(number in numbering for numbering in self.numberings)
@@ -174,7 +178,8 @@ LAYOUTS = (
         "training_set/{complete_skull,defective_skull,implant}/NNN.nrrd, test_set_for_participants/NNN.nrrd",
         (Part("train", 100, "{:03d}", (range(100),), _ALL_ROLES, "skullfix", folder="training_set"),
          Part("test", 110, "{:03d}", (range(110),), ("defective",), "skullfix",
-              private=("complete", "implant"), folder="test_set_for_participants")),
+              private=("complete", "implant"), archives=(range(100), range(100, 110)),
+              folder="test_set_for_participants")),
         _challenge_place,
     ),
     Layout(

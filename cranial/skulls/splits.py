@@ -145,4 +145,6 @@ def _is_member(skull: str, wanted: list[str] | dict) -> bool:
 
 def _example(name: str) -> str:
     first = next(iter(_table(name)["parts"].values()))
-    return f"{name}/{first[0] if isinstance(first, list) else first.get('every', '') + '01'}"
+    if isinstance(first, list):
+        return f"{name}/{first[0]}"
+    return f"{name}/{first['items'][0]}" if "items" in first else f"{name}/{first['every']}01"

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy, SingleDeviceStrategy
 
 from cranial.train.learner import Learner, method
 from cranial.train.loop import Loop, TrainResult
@@ -26,7 +25,7 @@ def train(
     accelerator: str = "auto",
     devices: int | str = 1,
     nodes: int = 1,
-    strategy: str = "auto",
+    strategy: Literal["auto", "ddp", "ddp_notebook"] = "auto",
     precision: Literal["32-true", "bf16-mixed"] = "32-true",
     channels_last: bool = True,
     accumulate: int = 1,
@@ -45,8 +44,8 @@ def train(
     """Train until `steps` steps are done in `folder`, going on from its last.safetensors when there is one.
 
     batches(index) makes batch number `index` from nothing but the index (and a seed of its own): arrays or
-    tensors, in dicts, lists or tuples. A step uses accumulate x processes consecutive batches; its gradient is
-    their mean. `workers` processes make them ahead.
+    tensors, in dicts, lists or tuples. A step uses accumulate x processes consecutive batches; its gradient
+    is their mean. `workers` processes make them ahead.
     config: JSON values that name the experiment; a checkpoint made with other ones is refused.
     ema_decay: keep a moving average of the weights, for validation, best.safetensors and `load_players`.
     Every validate_every steps, and at the end, `learner.validate` runs; the weights with the highest or
@@ -68,8 +67,6 @@ def train(
     fabric = Fabric(
         accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision
     )
-    if not isinstance(fabric.strategy, SingleDeviceStrategy | DDPStrategy):
-        raise ValueError(f"strategy is {strategy!r}; choose 'auto', 'ddp', or in a notebook 'ddp_notebook'")
     values, process = fabric.launch(_train, settings)
     result = TrainResult(**values)
     if process != os.getpid():  # a notebook's processes trained copies of the learner
@@ -94,6 +91,10 @@ def _check(settings: SimpleNamespace) -> None:
         optional = name in ("validate_every", "checkpoint_every")
         if not (value is None and optional) and (type(value) is not int or value < least):
             raise ValueError(f"{name} is {value!r}; give an integer of at least {least}")
+    if settings.strategy not in ("auto", "ddp", "ddp_notebook"):
+        raise ValueError(
+            f"strategy is {settings.strategy!r}; choose 'auto', 'ddp', or in a notebook 'ddp_notebook'"
+        )
     if settings.precision not in ("32-true", "bf16-mixed"):
         raise ValueError(f"precision is {settings.precision!r}; choose '32-true' or 'bf16-mixed'")
     if settings.ema_decay is not None and not 0 < settings.ema_decay < 1:

@@ -46,8 +46,15 @@ def batches_ahead(
         pin_memory=fabric.device.type == "cuda",
         generator=torch.Generator(),  # its own: the default would draw from the global one
     )
-    for index, batch in zip(indices, loader, strict=True):
-        yield index, apply_to_collection(fabric.to_device(batch), Tensor, _layout, channels_last)
+    iterator = iter(loader)
+    try:
+        for index in indices:
+            yield index, apply_to_collection(fabric.to_device(next(iterator)), Tensor, _layout, channels_last)
+    finally:
+        if (
+            workers
+        ):  # now, and not when garbage is collected: a worker that ignores signals must be told to end
+            iterator._shutdown_workers()
 
 
 class _Batches(Dataset):

@@ -20,7 +20,6 @@ MARGIN_VOX = 2
 # outside, the unit cannot be mm: a burr hole is larger, a body smaller
 MIN_EXTENT_MM, MAX_EXTENT_MM = 2.0, 2000.0
 MAX_OPEN_RAYS = 0.05  # share of the rays through the mesh
-_PAIRS = 2**22  # (triangle, ray) pairs looked at in one go
 
 
 def read_mesh(
@@ -67,8 +66,8 @@ def fill(
 ) -> tuple[np.ndarray, float]:
     """Voxels (I, J, K) whose centres lie inside the surface, and the share of rays that never came out.
 
-    vertices: (V, 3) in voxel indices; faces: (F, 3). Inside is where the winding number is not 0, so solids may
-    overlap and be wound either way; `by_parity`, where it is odd, so single triangles may be wound either way.
+    vertices: (V, 3) in voxel indices; faces: (F, 3). Inside is where the winding number is not 0, so solids
+    may overlap and be wound either way; `by_parity`, where it is odd, so triangles may be wound both ways.
     """
     low = np.clip(np.floor(vertices.min(axis=0)), 0, shape).astype(np.int64)
     high = np.clip(np.ceil(vertices.max(axis=0)) + 1, low, shape).astype(np.int64)
@@ -96,49 +95,12 @@ def fill(
 
 
 def _winding(points: np.ndarray, faces: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Winding number int8 (X, Y, Z + 1) of rays along the last axis; [..., Z] is what remains beyond.
+    """Winding number int8 (X, Y, Z + 1) of rays along the last axis; [..., Z] is what remains beyond."""
+    from cranial.volume_io.rays import add_crossings
 
-    A ray belongs to a triangle by the crossing rule on edges whose ends are always taken in the same order,
-    so two triangles never both claim, or both miss, a ray through the edge they share.
-    """
-    size_x, size_y, size_z = shape
-    change = np.zeros((size_x, size_y, size_z + 1), dtype=np.int8)
-    triangles = points[faces]
-    low = np.clip(np.ceil(triangles[:, :, :2].min(axis=1)), 0, (size_x, size_y)).astype(np.int64)
-    high = np.clip(np.floor(triangles[:, :, :2].max(axis=1)) + 1, 0, (size_x, size_y)).astype(np.int64)
-    width, height = np.maximum(high - low, 0).T
-    area = width * height
-    edge_a, edge_b = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
-    normals = np.cross(edge_a, edge_b)
-    some = np.flatnonzero((area > 0) & (normals[:, 2] != 0))
-    bounds = np.searchsorted(
-        np.cumsum(area[some]), np.arange(0, area[some].sum() + _PAIRS, _PAIRS), side="right"
-    )
-    bounds = np.unique(np.concatenate(([0], bounds, [len(some)])))
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
-        chunk = some[first:last]
-        which = np.repeat(chunk, area[chunk])
-        rank = np.arange(len(which)) - np.repeat(np.cumsum(area[chunk]) - area[chunk], area[chunk])
-        x = low[which, 0] + rank // height[which]
-        y = low[which, 1] + rank % height[which]
-        inside = np.zeros(len(which), dtype=bool)
-        for start, end in ((0, 1), (1, 2), (2, 0)):
-            ends = np.sort(faces[which][:, (start, end)], axis=1)
-            x_0, y_0 = points[ends[:, 0], :2].T
-            x_1, y_1 = points[ends[:, 1], :2].T
-            crosses = (y_0 > y) != (y_1 > y)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                inside ^= crosses & (x < x_0 + (y - y_0) / (y_1 - y_0) * (x_1 - x_0))
-        which, x, y = which[inside], x[inside], y[inside]
-        normal = normals[which]
-        base = triangles[which, 0]
-        depth = (
-            base[:, 2] - (normal[:, 0] * (x - base[:, 0]) + normal[:, 1] * (y - base[:, 1])) / normal[:, 2]
-        )
-        depth = np.clip(depth, triangles[which, :, 2].min(axis=1), triangles[which, :, 2].max(axis=1))
-        z = np.clip(np.ceil(depth), 0, size_z).astype(np.int64)
-        np.add.at(change, (x, y, z), np.where(normal[:, 2] < 0, np.int8(1), np.int8(-1)))
-    return np.cumsum(change, axis=2, dtype=np.int8)
+    winding = np.zeros((*shape[:2], shape[2] + 1), dtype=np.int8)
+    add_crossings(np.ascontiguousarray(points), faces, winding)
+    return np.cumsum(winding, axis=2, dtype=np.int8, out=winding)
 
 
 def _surface(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,71 @@
+"""The reconstruction network as a learner: soft Dice on occupancies, and what its input is made of."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..nets.residual_unet import ResidualUNet, ResidualUNetShape
+from ..train import warmup_cosine
+
+
+def soft_dice_loss(probability: Tensor, target: Tensor) -> Tensor:
+    """1 - (2 |p n t| + 1) / (|p| + |t| + 1), mean over the batch; (B, ...) each, values in [0, 1].
+
+    |p n t| = (|p| + |t| - |p - t|_1) / 2 (Wang et al. 2023, Dice semimetric losses, arXiv:2303.16296): equal to
+    sum(p t) where the target is binary, and, unlike sum(p t), least at p = t where it is an occupancy.
+    """
+    p, t = probability.flatten(1), target.flatten(1)
+    total = p.sum(1) + t.sum(1)
+    overlap = 0.5 * (total - (p - t).abs().sum(1))
+    return (1 - (2 * overlap + 1) / (total + 1)).mean()
+
+
+def network_input(defective: Tensor, *, symmetry: bool) -> Tensor:
+    """(B, 1, n, n, n) occupancy -> (B, 1 or 2, n, n, n): with its mirror image as a second channel."""
+    return torch.cat([defective, defective.flip(2)], dim=1) if symmetry else defective
+
+
+class ReconstructionLearner:
+    """Trains a residual UNet to propose what is missing. One player, `unet`; batches are (input, target)."""
+
+    def __init__(self, shape: ResidualUNetShape, *, steps: int, learning_rate: float, symmetry: bool = True,
+                 cross_entropy: float = 0.5, weight_decay: float = 1e-4,
+                 validation: Sequence[tuple[Tensor, Tensor]] = ()) -> None:
+        channels = 2 if symmetry else 1
+        if shape.in_channels != channels:
+            raise ValueError(f"shape.in_channels is {shape.in_channels}; symmetry={symmetry} needs {channels}")
+        self.players: dict[str, nn.Module] = {"unet": ResidualUNet(shape)}
+        self.symmetry, self.cross_entropy, self.weight_decay = symmetry, cross_entropy, weight_decay
+        self.validation = validation
+        self.learning_rate: Callable[[int], float] = partial(
+            warmup_cosine, steps=steps, peak=learning_rate, warmup=min(200, steps // 10), floor=0.01 * learning_rate)
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"unet": torch.optim.AdamW(self.players["unet"].parameters(), lr=self.learning_rate(0),
+                                          weight_decay=self.weight_decay)}
+
+    def turns(self, step: int) -> Iterable[tuple[str, Callable]]:
+        yield "unet", self.loss
+
+    def loss(self, batch: tuple[Tensor, Tensor], rng: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Soft Dice plus cross-entropy (mean over the voxels, x 10: the defect is a hundredth of the cube)."""
+        defective, target = batch
+        logits = self.players["unet"](network_input(defective, symmetry=self.symmetry)).float()
+        dice = soft_dice_loss(torch.sigmoid(logits), target)
+        entropy = F.binary_cross_entropy_with_logits(logits, target)
+        return dice + 10 * self.cross_entropy * entropy, {"dice": dice, "cross_entropy": entropy}
+
+    def validate(self, step: int) -> dict[str, float]:
+        """Mean Dice of the thresholded proposals on the held-out cases (those with a defect)."""
+        scores = []
+        for defective, target in self.validation:
+            device = next(self.players["unet"].parameters()).device
+            logits = self.players["unet"](network_input(defective.to(device), symmetry=self.symmetry))
+            found, wanted = logits.float().cpu() > 0, target > 0.5
+            for f, w in zip(found, wanted, strict=True):
+                if w.any():
+                    scores.append(2 * float((f & w).sum()) / float(f.sum() + w.sum()))
+        return {"dsc": sum(scores) / len(scores)} if scores else {"dsc": float("nan")}

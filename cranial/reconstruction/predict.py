@@ -1,0 +1,165 @@
+"""What is missing in this skull? Preprocess -> network, or the mirror -> postprocess, on the case's own grid."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..resampling import sample
+from ..volume import Volume
+from .grid import HeadGrid, lay_grid
+
+if TYPE_CHECKING:
+    from torch import nn
+
+METHODS = ("network", "mirror")
+SHIPPED = Path(__file__).resolve().parent.parent / "weights" / "reconstruction.safetensors"
+SMALLEST_MM3 = 300.0  # a proposed piece below this is noise: a trephination of 9 mm is larger
+_WORTH = 0.02  # probabilities below this are not brought back to the case's grid
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network and how it wants to be asked: side of the cube, mirror image as second channel or not."""
+
+    network: "nn.Module"
+    side: int
+    symmetry: bool
+    metadata: dict = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """defect: what is missing, on the case's grid, disjoint from the skull; report: how it was found, JSON values."""
+
+    defect: Volume
+    report: dict
+
+
+def reconstruct(defective: Volume, *, method: str = "network", model: Model | Path | str | None = None,
+                device: str = "auto", smallest_mm3: float = SMALLEST_MM3) -> Reconstruction:
+    """Propose the missing part of a defective skull, on its own grid.
+
+    method: one of METHODS. model: a Model, a weights file, or None for the shipped one (network only).
+    device: auto, cpu, cuda, cuda:1. smallest_mm3: smaller separate pieces are dropped; the largest is not
+    preferred to the others, a defect may have two sides.
+    Raises ValueError for an unknown method or device, a skull that is empty or too small to find its mid-plane, and
+    a model with method mirror; CheckpointError for a weights file that can't be used.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; choose one of {', '.join(METHODS)}")
+    started = time.perf_counter()
+    if method == "mirror":
+        if model is not None:
+            raise ValueError("method mirror uses no model; leave model out or choose method='network'")
+        from ..symmetry import mirror_defect
+
+        proposal, facts = mirror_defect(defective).mask, {}
+    else:
+        found = model if isinstance(model, Model) else load_model(model)
+        grid = lay_grid(defective, found.side)
+        occupancy = grid.occupancy(defective)
+        proposal = to_case(infer(found, occupancy, device=device), occupancy, grid, defective)
+        facts = {"side": grid.side, "spacing_mm": grid.spacing_mm, "skull_outside": grid.share_outside(defective),
+                 "trained_on": found.metadata.get("trained_on")}
+    mask = postprocess(proposal, defective, smallest_mm3=smallest_mm3)
+    defect = defective.with_mask(mask)
+    return Reconstruction(defect, {"method": method, **facts, "volume_cm3": defect.volume_mm3 / 1000,
+                                   "seconds": time.perf_counter() - started})
+
+
+def load_model(path: Path | str | None = None) -> Model:
+    """The network in a weights file; None: the one shipped with the package.
+
+    Raises CheckpointError when the file is absent, damaged, or not a reconstruction network.
+    """
+    from ..checkpoint import CheckpointError, load_into, load_weights
+    from ..nets.residual_unet import ResidualUNet, ResidualUNetShape
+
+    path = SHIPPED if path is None else Path(path)
+    weights, metadata = load_weights(path)
+    if metadata.get("architecture") != "residual_unet":
+        raise CheckpointError(f"{path} holds {metadata.get('architecture')!r}, not a reconstruction network; "
+                              "give a model.safetensors written by train_reconstruction")
+    network = ResidualUNet(ResidualUNetShape(**metadata["shape"]))
+    load_into(network, weights, name="unet", path=path)
+    return Model(network.eval(), int(metadata["side"]), bool(metadata["symmetry"]), metadata)
+
+
+def infer(model: Model, occupancy: np.ndarray, *, device: str = "auto") -> np.ndarray:
+    """Probability of implant in each voxel of the cube, float32 (n, n, n); the mean over the skull and its mirror image.
+
+    Raises ValueError for a device that is not there.
+    """
+    import torch
+
+    from .learner import network_input
+
+    where = _device(device)
+    network = model.network.to(where, memory_format=torch.channels_last_3d)
+    x = torch.from_numpy(np.ascontiguousarray(occupancy, dtype=np.float32))[None, None].to(where)
+    with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16):
+        straight = network(network_input(x, symmetry=model.symmetry)).float()
+        mirrored = network(network_input(x.flip(2), symmetry=model.symmetry)).float().flip(2)
+    return (0.5 * (torch.sigmoid(straight) + torch.sigmoid(mirrored)))[0, 0].cpu().numpy()
+
+
+def to_case(probability: np.ndarray, occupancy: np.ndarray, grid: HeadGrid, defective: Volume) -> np.ndarray:
+    """Bring a probability (n, n, n) from the cube to the case's grid, bool (I, J, K).
+
+    A case's voxel outside the skull is implant where p / (1 - s) >= 1/2: of the part of a cube's voxel that is not
+    skull (occupancy s), at least half is implant (occupancy p). Resampling p alone and cutting at 1/2 would leave a
+    seam along the rim.
+    """
+    result = np.zeros(defective.shape, dtype=bool)
+    worth = np.argwhere(probability > _WORTH)
+    if not len(worth):
+        return result
+    corners = np.stack([worth.min(axis=0) - 2, worth.max(axis=0) + 2])
+    corners = np.array([[corners[a, 0], corners[b, 1], corners[c, 2]] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
+    index = defective.mm_to_voxel(corners @ grid.affine[:3, :3].T + grid.affine[:3, 3])
+    low = np.clip(np.floor(index.min(axis=0)).astype(int), 0, defective.shape)
+    high = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, 0, defective.shape)
+    if np.any(high <= low):
+        return result
+    for first in range(low[0], high[0], 64):  # slabs: the float volumes stay small
+        last = min(first + 64, high[0])
+        affine = defective.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ np.array([first, low[1], low[2]], float)
+        shape = (int(last - first), int(high[1] - low[1]), int(high[2] - low[2]))
+        p, s = (sample(field, grid.affine, shape, affine) for field in (probability, occupancy))
+        result[first:last, low[1]:high[1], low[2]:high[2]] = (p > _WORTH) & (p >= 0.5 * (1 - np.minimum(s, 0.98)))
+    return result
+
+
+def postprocess(proposal: np.ndarray, defective: Volume, *, smallest_mm3: float = SMALLEST_MM3) -> np.ndarray:
+    """Remove what overlaps the skull, then every piece (6-connected) below smallest_mm3; bool (I, J, K)."""
+    from scipy import ndimage
+
+    from ..resampling import bounding_box
+
+    mask = proposal & ~defective.mask
+    box = bounding_box(mask)
+    if box is None:
+        return mask
+    labels, _ = ndimage.label(mask[box])
+    large = np.bincount(labels.ravel()) * defective.voxel_mm3 >= smallest_mm3
+    large[0] = False
+    mask[box] = large[labels]
+    return mask
+
+
+def _device(name: str):
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device is {name!r}; choose auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {name!r}, but torch sees no CUDA GPU; choose auto or cpu")
+    return device

@@ -1,0 +1,115 @@
+"""A recipe is a YAML: everything that decides what a reconstruction network becomes, and the call that trains it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from ..checkpoint import load_weights, save_weights
+from ..config import Params
+from ..nets.residual_unet import ResidualUNetShape
+from ..skulls.defects import STYLES
+from ..train import TrainResult, load_players, train
+from .cases import SkullPool, Strength, draw_batch
+from .learner import ReconstructionLearner
+
+_VALIDATION_SEED, _VALIDATION_SKULLS = 990_001, 8  # phantoms that no training draws
+
+
+class Recipe(Params):
+    """What a reconstruction network is trained on, how long, and how large it is."""
+
+    side: int = Field(ge=16, description="voxels along each edge of the cube")
+    steps: int = Field(gt=0)
+    batch: int = Field(default=2, gt=0)
+    seed: int = Field(default=0, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    cross_entropy: float = Field(default=0.5, ge=0)
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    widths: tuple[int, ...] = (24, 64, 128, 192)
+    blocks: int = Field(default=1, gt=0)
+    patch: int = Field(default=2, gt=0)
+    symmetry: bool = True
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    phantoms: int = Field(default=100, ge=0)
+    phantom_seed: int = Field(default=0, ge=0)
+    heads: tuple[Path, ...] = Field(default=(), description="files of complete real skulls")
+    head_share: float = Field(default=0.5, ge=0, le=1, description="share of the cases cut from real skulls")
+    pool_side: int = Field(default=128, ge=16)
+    strength: Strength = Strength()
+    styles: tuple[str, ...] = STYLES
+    start_from: Path | None = Field(default=None, description="weights of an earlier recipe")
+
+    @property
+    def shape(self) -> ResidualUNetShape:
+        return ResidualUNetShape(2 if self.symmetry else 1, 1, self.widths, self.blocks, self.patch)
+
+
+def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool], list[float]]:
+    """The skulls a recipe trains on, and how often each pool is drawn from.
+
+    Raises ValueError when the recipe names neither phantoms nor heads; VolumeError for a head that can't be read.
+    """
+    from .. import volume
+
+    found, shares = [], []
+    if recipe.phantoms:
+        found.append(SkullPool.of_phantoms(recipe.phantoms, seed=recipe.phantom_seed, side=recipe.pool_side, cache=cache))
+        shares.append(1 - recipe.head_share if recipe.heads else 1.0)
+    if recipe.heads:
+        found.append(SkullPool.of([volume.read(path) for path in recipe.heads], recipe.pool_side))
+        shares.append(recipe.head_share if recipe.phantoms else 1.0)
+    if not found:
+        raise ValueError("the recipe names no skulls: set phantoms above 0 or list files of complete skulls in heads")
+    return found, shares
+
+
+def train_reconstruction(recipe: Recipe, folder: Path | str, *, cache: Path | None = None, accelerator: str = "auto",
+                         devices: int | str = 1, workers: int = 0, validate_every: int | None = 500,
+                         checkpoint_minutes: float = 5.0, progress: bool = True) -> TrainResult:
+    """Train (or resume) in `folder`; ends with folder/model.safetensors, ready for `reconstruct(model=...)`.
+
+    cache: folder in which phantoms are kept between runs. Raises as `train` and `pools` do.
+    """
+    folder = Path(folder)
+    skulls, shares = pools(recipe, cache=cache)
+    held_out = SkullPool.of_phantoms(_VALIDATION_SKULLS, seed=_VALIDATION_SEED, side=recipe.pool_side, cache=cache)
+    validation = [_tensors(draw_batch([held_out], [1.0], seed=_VALIDATION_SEED, step=i, batch=1, side=recipe.side,
+                                      strength=recipe.strength, styles=recipe.styles)) for i in range(16)]
+    torch.manual_seed(recipe.seed)
+    learner = ReconstructionLearner(recipe.shape, steps=recipe.steps, learning_rate=recipe.learning_rate,
+                                    symmetry=recipe.symmetry, cross_entropy=recipe.cross_entropy,
+                                    validation=validation)
+    if recipe.start_from is not None:
+        weights, _ = load_weights(recipe.start_from)
+        learner.players["unet"].load_state_dict(weights)
+    result = train(
+        learner, _batches(recipe, skulls, shares), steps=recipe.steps, folder=folder, seed=recipe.seed,
+        config=recipe.model_dump(mode="json"), accelerator=accelerator, devices=devices, precision=recipe.precision,
+        clip_norm=1.0, ema_decay=recipe.ema or None, workers=workers, log_every=20, validate_every=validate_every,
+        target="dsc", goal="highest", checkpoint_minutes=checkpoint_minutes, progress=progress)
+    load_players(result.last, learner, averaged=recipe.ema > 0)
+    save_model(folder / "model.safetensors", learner, recipe)
+    return result
+
+
+def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> None:
+    """Weights in half precision with what is needed to use them."""
+    described = {"architecture": "residual_unet", "shape": recipe.shape.as_dict(), "side": recipe.side,
+                 "symmetry": recipe.symmetry, "recipe": recipe.model_dump(mode="json", exclude={"heads", "start_from"}),
+                 "trained_on": [f"{recipe.phantoms} phantoms"] + [path.stem for path in recipe.heads]}
+    save_weights(path, learner.players["unet"], described, storage="float16")
+
+
+def _batches(recipe: Recipe, skulls: list[SkullPool], shares: list[float]) -> Callable[[int], tuple]:
+    def batch(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return _tensors(draw_batch(skulls, shares, seed=recipe.seed, step=index, batch=recipe.batch, side=recipe.side,
+                                   strength=recipe.strength, styles=recipe.styles))
+    return batch
+
+
+def _tensors(pair: tuple[np.ndarray, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(pair[0]), torch.from_numpy(pair[1])

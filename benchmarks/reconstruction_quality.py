@@ -39,8 +39,17 @@ def main() -> None:
                 found = reconstruct(case.defective, method=method, model=model if method == "network" else None)
                 seconds = time.perf_counter() - started
                 scores = metrics.evaluate(found.defect, case.implant, defective=case.defective)
-                rows.append({"head": path.stem, "item": item, "style": style, "method": method, "seconds": seconds,
-                             "implant_cm3": case.implant.volume_mm3 / 1000, **{f: getattr(scores, f) for f in FIGURES}})
+                rows.append(
+                    {
+                        "head": path.stem,
+                        "item": item,
+                        "style": style,
+                        "method": method,
+                        "seconds": seconds,
+                        "implant_cm3": case.implant.volume_mm3 / 1000,
+                        **{f: getattr(scores, f) for f in FIGURES},
+                    }
+                )
                 if not options.json:
                     print(_line(f"{path.stem} {item:2d} {style}", method, rows[-1]), flush=True)
     summary = {}
@@ -64,8 +73,10 @@ def main() -> None:
 
 
 def _line(label: str, method: str, r: dict) -> str:
-    return (f"{label:36s} {method:8s} DSC {r['dsc']:.3f}  bDSC {r['bdsc']:.3f}  HD95 {r['hd95_mm']:6.2f} mm  "
-            f"MSD {r['msd_mm']:5.2f} mm  {r['seconds']:5.2f} s")
+    return (
+        f"{label:36s} {method:8s} DSC {r['dsc']:.3f}  bDSC {r['bdsc']:.3f}  HD95 {r['hd95_mm']:6.2f} mm  "
+        f"MSD {r['msd_mm']:5.2f} mm  {r['seconds']:5.2f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -18,9 +18,7 @@ _HALF = 0.5 - 1e-5  # rounding must not empty a voxel that is exactly half full
 Slices = tuple[slice, slice, slice]
 
 
-def sample(
-    field: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], onto: np.ndarray
-) -> np.ndarray:
+def sample(field: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], onto: np.ndarray) -> np.ndarray:
     """Values of `field` (I, J, K), mask or float, with `affine`, on the grid (`shape`, `onto`), float32.
 
     For a mask that is occupancy, the share of each target voxel that is filled.
@@ -31,9 +29,7 @@ def sample(
     return values
 
 
-def sample_mask(
-    field: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], onto: np.ndarray
-) -> np.ndarray:
+def sample_mask(field: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], onto: np.ndarray) -> np.ndarray:
     """sample(...) >= 1/2 without the float volume, bool; `field` may be a mask or a probability."""
     mask = np.zeros(shape, dtype=bool, order="F")  # as files are: x fastest
     for place, slab in _slabs(field, affine, shape, onto):
@@ -41,9 +37,7 @@ def sample_mask(
     return mask
 
 
-def same_grid(
-    shape: tuple[int, ...], affine: np.ndarray, other_shape: tuple[int, ...], other: np.ndarray
-) -> bool:
+def same_grid(shape: tuple[int, ...], affine: np.ndarray, other_shape: tuple[int, ...], other: np.ndarray) -> bool:
     """Whether both grids have the same voxels at the same places, within GRID_TOLERANCE_VOX."""
     if tuple(shape) != tuple(other_shape):
         return False
@@ -168,16 +162,12 @@ def _oblique(
     if shrink.max() > 1:
         shrunk = np.diag((*shrink, 1.0))  # voxel of the averaged field -> source voxel
         shrunk[:3, 3] = [part.start - 0.5 + factor / 2 for part, factor in zip(box, shrink, strict=True)]
-        sizes = tuple(
-            int(np.ceil((part.stop - part.start) / factor)) for part, factor in zip(box, shrink, strict=True)
-        )
+        sizes = tuple(int(np.ceil((part.stop - part.start) / factor)) for part, factor in zip(box, shrink, strict=True))
         field, box = sample(field, np.eye(4), sizes, shrunk), tuple(slice(0, size) for size in sizes)
         to_source = np.linalg.inv(shrunk) @ to_source
         linear, offset = to_source[:3, :3], to_source[:3, 3]
     # the target voxels whose box can touch the source's
-    corners = np.array(np.meshgrid(*((part.start - 1.0, part.stop) for part in box), indexing="ij")).reshape(
-        3, -1
-    )
+    corners = np.array(np.meshgrid(*((part.start - 1.0, part.stop) for part in box), indexing="ij")).reshape(3, -1)
     corners = np.linalg.solve(linear, corners - offset[:, None])
     low = np.clip(np.floor(corners.min(axis=1) - 0.5), 0, shape).astype(int)
     high = np.clip(np.ceil(corners.max(axis=1) + 1.5), 0, shape).astype(int)
@@ -189,21 +179,15 @@ def _oblique(
     memory = tuple(int(axis) for axis in np.argsort(block.strides)[::-1])
     block = np.ascontiguousarray(block.transpose(memory))
     offset = offset + 1 - [part.start for part in box]
-    parts = np.maximum(np.ceil(np.linalg.norm(linear, axis=0) - 1e-6), 1).astype(
-        int
-    )  # samples a target voxel
+    parts = np.maximum(np.ceil(np.linalg.norm(linear, axis=0) - 1e-6), 1).astype(int)  # samples a target voxel
     matrix = np.ascontiguousarray((linear / parts)[memory, :])
     depth = max(1, int(_SLAB_SAMPLES // (np.prod(size[:2]) * np.prod(parts))))
     for start in range(low[2], high[2], depth):
         stop = min(start + depth, int(high[2]))
         count = np.array([size[0], size[1], stop - start])
-        first = (
-            np.array([low[0], low[1], start]) - 0.5 + 0.5 / parts
-        )  # centre of the first sample, target voxels
+        first = np.array([low[0], low[1], start]) - 0.5 + 0.5 / parts  # centre of the first sample, target voxels
         fine = np.empty((count * parts)[::-1], dtype=np.float32)
         interpolate(block, matrix, (linear @ first + offset)[list(memory)], fine)
         if parts.max() > 1:
-            fine = fine.reshape(count[2], parts[2], count[1], parts[1], count[0], parts[0]).mean(
-                axis=(1, 3, 5)
-            )
+            fine = fine.reshape(count[2], parts[2], count[1], parts[1], count[0], parts[0]).mean(axis=(1, 3, 5))
         yield (slice(low[0], high[0]), slice(low[1], high[1]), slice(start, stop)), fine.transpose(2, 1, 0)

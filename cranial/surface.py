@@ -7,8 +7,8 @@ once: the voxel-surface convention of MedPy, of the AutoImplant challenge's code
 google-deepmind/surface-distance has another one. Its surface elements sit on the corners that voxels of both
 kinds share, so a wall one voxel thick has two sides there and one here; each counts by its area in mm^2; its
 percentile is an element, not interpolated, and the larger of both directions; an empty mask gives inf or nan.
-The two agree exactly on the Hausdorff distance of boxes; on smooth shapes its two layers of corners lie denser
-and read up to half a voxel less (a test measures both).
+The two agree exactly on the Hausdorff distance of boxes; on smooth shapes its corners, in two layers, lie
+denser and read up to half a voxel less (a test measures both).
 """
 
 from dataclasses import dataclass

@@ -81,10 +81,7 @@ class Volume:
         """Where each array axis runs, most nearly: "LPS", "RAS", "PIL"..."""
         letters = ("RL", "AP", "IS")
         axes, signs = _nearest_axes(self.affine)
-        names = {
-            array_axis: letters[k][sign > 0]
-            for k, (array_axis, sign) in enumerate(zip(axes, signs, strict=True))
-        }
+        names = {array_axis: letters[k][sign > 0] for k, (array_axis, sign) in enumerate(zip(axes, signs, strict=True))}
         return "".join(names[axis] for axis in range(3))
 
     def voxel_to_mm(self, ijk: np.ndarray) -> np.ndarray:
@@ -222,7 +219,5 @@ def same_grid(one: Volume, other: Volume) -> bool:
 def _nearest_axes(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """For L, P, S in turn: the array axis that runs most nearly along it, and 1 or -1 for its sense."""
     cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    axes = max(
-        permutations(range(3)), key=lambda order: sum(abs(cosines[k, axis]) for k, axis in enumerate(order))
-    )
+    axes = max(permutations(range(3)), key=lambda order: sum(abs(cosines[k, axis]) for k, axis in enumerate(order)))
     return axes, tuple(1 if cosines[k, axis] > 0 else -1 for k, axis in enumerate(axes))

@@ -2,11 +2,14 @@
 
 import itertools
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from cranial import metrics
+from cranial import volume as volumes
 from cranial.metrics import border_dice, dice, evaluate, surface_distances
 from cranial.surface import surface
 from cranial.volume import Volume
@@ -65,9 +68,7 @@ def brute_force(predicted, reference, spacing_mm):
     """Both directed sets by comparing every pair of surface voxels."""
 
     def points(mask):
-        faces = [
-            np.roll(np.pad(mask, 1), step, axis)[1:-1, 1:-1, 1:-1] for axis in range(3) for step in (1, -1)
-        ]
+        faces = [np.roll(np.pad(mask, 1), step, axis)[1:-1, 1:-1, 1:-1] for axis in range(3) for step in (1, -1)]
         return np.argwhere(mask & ~np.logical_and.reduce(faces)) * spacing_mm
 
     gap = np.linalg.norm(points(predicted)[:, None] - points(reference)[None], axis=-1)
@@ -209,9 +210,7 @@ def test_border_dice_equals_dice_over_the_distance_transform_of_the_defective_sk
         near = distance_transform_edt(~defective, sampling=spacing_mm) <= border_mm
         found, truth = predicted & near, reference & near
         if found.any() or truth.any():
-            expected = (
-                2 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth))
-            )
+            expected = 2 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth))
             assert border_dice(predicted, reference, defective, spacing_mm, border_mm=border_mm) == expected
 
 
@@ -241,18 +240,14 @@ def test_monais_functions_give_the_same_numbers(rng):
         surface_dice = monai_metrics.compute_surface_dice(*masks, class_thresholds=[1.0], **choices)
         assert ours.hausdorff_monai_mm(95) == pytest.approx(hd95.item(), rel=1e-5)
         assert ours.mean_mm() == pytest.approx(mean.item(), rel=1e-5)
-        assert dice(predicted, reference) == pytest.approx(
-            monai_metrics.compute_dice(*masks).item(), rel=1e-6
-        )
+        assert dice(predicted, reference) == pytest.approx(monai_metrics.compute_dice(*masks).item(), rel=1e-6)
         assert ours.surface_dice(1.0) == pytest.approx(surface_dice.item(), rel=1e-6)
 
 
 @pytest.fixture
 def peer():
     """google-deepmind's package, of the extra `bench`."""
-    return pytest.importorskip(
-        "surface_distance", reason="surface-distance is not installed: pip install -e .[bench]"
-    )
+    return pytest.importorskip("surface_distance", reason="surface-distance is not installed: pip install -e .[bench]")
 
 
 def test_surface_distance_agrees_exactly_on_the_hausdorff_distance_of_boxes(peer):
@@ -280,6 +275,19 @@ def test_surface_distance_reads_up_to_half_a_voxel_less_on_smooth_shapes(peer):
         for tolerance_mm in (0.5, 1.0, 2.0):
             surface_dice = peer.compute_surface_dice_at_tolerance(theirs, tolerance_mm)
             assert ours.surface_dice(tolerance_mm) <= surface_dice <= ours.surface_dice(tolerance_mm + 0.25)
+
+
+def test_the_benchmark_runs_on_a_given_head_and_agrees_with_the_challenges_definitions(repository, tmp_path):
+    shape, centre = (64, 64, 64), (32, 32, 32)
+    head = volume(ball(shape, centre, 28) & ~ball(shape, centre, 25), (2.5, 2.5, 2.5))
+    volumes.write(head, tmp_path / "head.nrrd")
+    options = ["--skull", str(tmp_path / "head.nrrd"), "--peers", "challenge", "--repeat", "1", "--json"]
+    command = [sys.executable, str(repository / "benchmarks" / "metrics.py"), *options]
+    result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    ours, theirs = result["scores"]["cranial"], result["scores"]["challenge"]
+    assert {name: ours[name] for name in theirs} == pytest.approx(theirs)
+    assert 0.5 < theirs["dsc"] < 1
+    assert result["ratios"]["metrics_vs_challenge"] > 0
 
 
 # Cases on volumes
@@ -364,8 +372,6 @@ def test_masks_that_never_come_near_the_skull_score_no_border_dice_and_say_so():
 def test_a_real_head_with_a_piece_cut_out_scores_as_the_plain_definitions_do(real_skulls):
     from scipy.ndimage import binary_erosion, distance_transform_edt
 
-    from cranial import volume as volumes
-
     head = volumes.read(real_skulls["scct_template"])
     top = np.argwhere(head.mask)[-1]
     grid_mm = (np.indices(head.shape).reshape(3, -1).T - top) * head.spacing_mm
@@ -390,9 +396,7 @@ def test_a_real_head_with_a_piece_cut_out_scores_as_the_plain_definitions_do(rea
 
 def test_masks_that_are_not_bool_are_refused():
     mask = box((5, 5, 5), (1, 1, 1), (3, 3, 3))
-    with pytest.raises(
-        ValueError, match=r"predicted is float32 of shape \(5, 5, 5\), not bool .*pass predicted > 0"
-    ):
+    with pytest.raises(ValueError, match=r"predicted is float32 of shape \(5, 5, 5\), not bool .*pass predicted > 0"):
         surface_distances(mask.astype(np.float32), mask, ISOTROPIC_MM)
     with pytest.raises(ValueError, match="reference is bool of shape"):
         dice(mask, mask[0])
@@ -400,9 +404,7 @@ def test_masks_that_are_not_bool_are_refused():
 
 def test_masks_of_different_shapes_are_refused_and_told_about_resample():
     mask = box((5, 5, 5), (1, 1, 1), (3, 3, 3))
-    with pytest.raises(
-        ValueError, match=r"reference has shape \(4, 5, 5\), predicted \(5, 5, 5\).*volume.resample"
-    ):
+    with pytest.raises(ValueError, match=r"reference has shape \(4, 5, 5\), predicted \(5, 5, 5\).*volume.resample"):
         dice(mask, mask[1:])
     with pytest.raises(ValueError, match=r"defective has shape .*volume.resample"):
         border_dice(mask, mask, mask[1:], ISOTROPIC_MM)
@@ -424,8 +426,8 @@ def test_volumes_on_different_grids_are_refused_with_both_grids_named(rng, which
     moved[0, 3] = 5
     case[which] = volume(case[which].mask, affine=moved)
     message = (
-        rf"{which} is on a grid of 24 x 21 x 19 voxels of 1 x 1 x 1 mm, axes LPS, first voxel at \(5, 0, 0\) mm; "
-        rf"reference is on one of .* at \(0, 0, 0\) mm; .*volume.resample\({which}, like=reference\)"
+        rf"{which} is on a grid of 24 x 21 x 19 voxels of 1 x 1 x 1 mm, axes LPS, first voxel at \(5, 0, 0\)"
+        rf" mm; reference is on one of .* at \(0, 0, 0\) mm; .*volume.resample\({which}, like=reference\)"
     )
     with pytest.raises(ValueError, match=message):
         evaluate(case["predicted"], case["reference"], defective=case["defective"])
@@ -435,9 +437,7 @@ def test_a_sheared_grid_is_refused(rng):
     sheared = np.eye(4)
     sheared[1, 2] = 0.2  # gantry tilt
     predicted, reference, defective = (volume(mask, affine=sheared) for mask in a_case(rng))
-    with pytest.raises(
-        ValueError, match=r"axes of reference are not perpendicular \(cosine 0.196\).*volume.resample"
-    ):
+    with pytest.raises(ValueError, match=r"axes of reference are not perpendicular \(cosine 0.196\).*volume.resample"):
         evaluate(predicted, reference, defective=defective)
 
 

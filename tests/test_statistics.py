@@ -1,4 +1,4 @@
-"""Wilcoxon's test is scipy's; clustered by skull it counts skulls, keeps its level, and is plain where it should be."""
+"""Wilcoxon's test is scipy's; clustered by skull it counts skulls and keeps its level."""
 
 import itertools
 import json

@@ -68,15 +68,27 @@ def test_a_grid_cannot_be_changed_behind_the_mask():
 @pytest.mark.parametrize(
     ("mask", "affine", "message"),
     [
-        (np.zeros((2, 2, 2), np.uint8), np.eye(4), "volume: mask is uint8 of shape (2, 2, 2); it must be bool (I, J, K): pass mask > 0"),
+        (
+            np.zeros((2, 2, 2), np.uint8),
+            np.eye(4),
+            "volume: mask is uint8 of shape (2, 2, 2); it must be bool (I, J, K): pass mask > 0",
+        ),
         (np.zeros((2, 2), bool), np.eye(4), "volume: mask is bool of shape (2, 2); it must be bool (I, J, K)"),
         (np.zeros((2, 2, 2), bool), np.eye(3), "affine is no 4 x 4 matrix with last row 0 0 0 1"),
         (np.zeros((2, 2, 2), bool), np.diag((1, 1, 1, 2)), "affine is no 4 x 4 matrix with last row 0 0 0 1"),
-        (np.zeros((2, 2, 2), bool), np.diag((0.4, 0, 1, 1)), "voxel spacing is (0.4, 0, 1) mm and origin (0, 0, 0) mm; every spacing must be finite and above 0"),
+        (
+            np.zeros((2, 2, 2), bool),
+            np.diag((0.4, 0, 1, 1)),
+            "voxel spacing is (0.4, 0, 1) mm and origin (0, 0, 0) mm; every spacing must be finite and above 0",
+        ),
         (np.zeros((2, 2, 2), bool), np.diag((1, np.nan, 1, 1)), "every spacing must be finite and above 0"),
-        (np.zeros((2, 2, 2), bool), affine_of(np.array([[1, 1, 0], [0, 0, 0], [0, 0, 1]]) + [[0, 0, 0], [1, 1, 0], [0, 0, 0]]), "lie in one plane, so the grid is flat; correct the header"),
+        (
+            np.zeros((2, 2, 2), bool),
+            affine_of(np.array([[1, 1, 0], [0, 0, 0], [0, 0, 1]]) + [[0, 0, 0], [1, 1, 0], [0, 0, 0]]),
+            "lie in one plane, so the grid is flat; correct the header",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_volume_is_refused(mask, affine, message):
     with pytest.raises(VolumeError, match=re.escape(message)):
         Volume(mask, affine)
@@ -93,13 +105,17 @@ def test_a_mask_of_another_shape_is_refused():
 def test_formats_are_told_by_suffix_and_others_refused(tmp_path):
     (tmp_path / "head.mha").write_bytes(b"x")
     (tmp_path / "slice.dcm").write_bytes(b"x")
-    with pytest.raises(VolumeError, match=r"head.mha: format '.mha' is not read; give .nrrd, .*.obj or a folder of DICOM"):
+    with pytest.raises(
+        VolumeError, match=r"head.mha: format '.mha' is not read; give .nrrd, .*.obj or a folder of DICOM"
+    ):
         volume.read(tmp_path / "head.mha")
     with pytest.raises(VolumeError, match="slice.dcm: is one DICOM slice; give the folder that holds the whole series"):
         volume.read(tmp_path / "slice.dcm")
     with pytest.raises(VolumeError, match="nowhere.nrrd: does not exist; check the path"):
         volume.read(tmp_path / "nowhere.nrrd")
-    with pytest.raises(VolumeError, match=r"head.stl: format '.stl' is not written; name it .nrrd.*or use volume.write_mesh"):
+    with pytest.raises(
+        VolumeError, match=r"head.stl: format '.stl' is not written; name it .nrrd.*or use volume.write_mesh"
+    ):
         volume.write(head(), tmp_path / "head.stl")
 
 
@@ -219,7 +235,9 @@ def test_occupancy_keeps_the_volume_of_bone_at_any_spacing(spacing_mm, turn):
 
 def test_a_voxel_exactly_half_full_counts_as_bone():
     plate = Volume(np.arange(8).reshape(8, 1, 1) % 2 == 0, affine_of())
-    half = volume.resample(plate, like=Volume(np.zeros((4, 1, 1), bool), affine_of(spacing_mm=(2, 1, 1), origin_mm=(0.5, 0, 0))))
+    half = volume.resample(
+        plate, like=Volume(np.zeros((4, 1, 1), bool), affine_of(spacing_mm=(2, 1, 1), origin_mm=(0.5, 0, 0)))
+    )
     assert half.mask.all()
 
 

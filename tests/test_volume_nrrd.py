@@ -40,11 +40,14 @@ def put(path, data=None, **changes):
 @pytest.mark.parametrize(
     ("space", "to_lps"),
     [
-        ("left-posterior-superior", (1, 1, 1)), ("LPS", (1, 1, 1)),
-        ("right-anterior-superior", (-1, -1, 1)), ("RAS", (-1, -1, 1)),
-        ("left-anterior-superior", (1, -1, 1)), ("las", (1, -1, 1)),
+        ("left-posterior-superior", (1, 1, 1)),
+        ("LPS", (1, 1, 1)),
+        ("right-anterior-superior", (-1, -1, 1)),
+        ("RAS", (-1, -1, 1)),
+        ("left-anterior-superior", (1, -1, 1)),
+        ("las", (1, -1, 1)),
     ],
-)  # fmt: skip
+)
 def test_each_space_puts_the_patients_left_where_it_is(tmp_path, space, to_lps):
     skull = volume.read(put(tmp_path / "head.nrrd", space=space))
     assert np.array_equal(skull.mask, MASK)
@@ -61,7 +64,14 @@ def test_a_file_that_names_no_space_is_taken_as_lps_with_a_warning(tmp_path):
 
 
 def test_spacings_alone_place_a_head_at_the_origin(tmp_path):
-    path = put(tmp_path / "head.nrrd", space=None, space_directions=None, space_origin=None, space_units=None, spacings="0.5 1 2")
+    path = put(
+        tmp_path / "head.nrrd",
+        space=None,
+        space_directions=None,
+        space_origin=None,
+        space_units=None,
+        spacings="0.5 1 2",
+    )
     with pytest.warns(UserWarning, match="names no space"):
         assert np.array_equal(volume.read(path).affine, np.diag((0.5, 1, 2, 1)))
 
@@ -75,16 +85,22 @@ def test_a_mask_may_have_any_type_of_number(tmp_path, type_, endian):
 
 
 def test_a_mask_may_be_drawn_with_255(tmp_path):
-    assert np.array_equal(volume.read(put(tmp_path / "head.nrrd", gzip.compress((VALUES * 255).tobytes(order="F")))).mask, MASK)
+    assert np.array_equal(
+        volume.read(put(tmp_path / "head.nrrd", gzip.compress((VALUES * 255).tobytes(order="F")))).mask, MASK
+    )
 
 
 @pytest.mark.parametrize("encoding", ["raw", "gzip", "gz", "bzip2", "ascii", "txt"])
 def test_every_encoding_gives_the_same_head(tmp_path, encoding):
     raw = VALUES.tobytes(order="F")
     body = {
-        "raw": raw, "gzip": gzip.compress(raw), "gz": gzip.compress(raw), "bzip2": bz2.compress(raw),
-        "ascii": " ".join(map(str, raw)).encode(), "txt": "\n".join(map(str, raw)).encode(),
-    }[encoding]  # fmt: skip
+        "raw": raw,
+        "gzip": gzip.compress(raw),
+        "gz": gzip.compress(raw),
+        "bzip2": bz2.compress(raw),
+        "ascii": " ".join(map(str, raw)).encode(),
+        "txt": "\n".join(map(str, raw)).encode(),
+    }[encoding]
     assert np.array_equal(volume.read(put(tmp_path / "head.nrrd", body, encoding=encoding)).mask, MASK)
 
 
@@ -125,8 +141,10 @@ def test_a_ct_without_a_threshold_is_refused_with_its_values_and_the_option(tmp_
     values = np.where(MASK, 700, -1000).astype(np.int16)
     values[3, 3, 3] = 40
     expected = (
-        r"ct.nrrd: not a mask of 0 and one other value: it holds -1000, .*700.* \(from -1000 to 700\); if it is a CT "
-        r"pass threshold_hu \(--threshold-hu 200 on the command line\), otherwise save the bone as a mask of its own"
+        r"ct.nrrd: not a mask of 0 and one other value: it holds -1000, .*700.* \(from -1000 to 700\); if "
+        r"it is a CT "
+        r"pass threshold_hu \(--threshold-hu 200 on the command line\), otherwise save the bone as a mask "
+        r"of its own"
     )
     with pytest.raises(VolumeError, match=expected):
         volume.read(ct(tmp_path / "ct.nrrd", values))
@@ -142,7 +160,9 @@ def test_a_third_value_anywhere_makes_it_no_mask(tmp_path, bad):
 
 
 def test_a_threshold_that_nothing_reaches_is_an_error_that_says_the_range(tmp_path):
-    with pytest.raises(VolumeError, match="no voxel reaches 300 HU; its values run from 0 to 1: lower the threshold, or leave it out"):
+    with pytest.raises(
+        VolumeError, match="no voxel reaches 300 HU; its values run from 0 to 1: lower the threshold, or leave it out"
+    ):
         volume.read(put(tmp_path / "head.nrrd"), threshold_hu=300)
 
 
@@ -153,15 +173,25 @@ def segmentation(path, labels, segments, **changes):
     """A .seg.nrrd: labels (I, J, K) or (layers, I, J, K); segments: name -> (layer, label)."""
     keys = {}
     for number, (name, (layer, label)) in enumerate(segments.items()):
-        keys |= {f"Segment{number}_ID": f"id{number}", f"Segment{number}_Name": name,
-                 f"Segment{number}_LabelValue": str(label), f"Segment{number}_Layer": str(layer)}  # fmt: skip
+        keys |= {
+            f"Segment{number}_ID": f"id{number}",
+            f"Segment{number}_Name": name,
+            f"Segment{number}_LabelValue": str(label),
+            f"Segment{number}_Layer": str(layer),
+        }
     fields = dict(FIELDS)
     if labels.ndim == 4:
-        fields |= {"dimension": "4", "sizes": " ".join(map(str, labels.shape)), "kinds": "list domain domain domain",
-                   "space directions": "none " + FIELDS["space directions"]}  # fmt: skip
+        fields |= {
+            "dimension": "4",
+            "sizes": " ".join(map(str, labels.shape)),
+            "kinds": "list domain domain domain",
+            "space directions": "none " + FIELDS["space directions"],
+        }
     fields |= changes
     lines = [f"{name}: {value}" for name, value in fields.items()] + [f"{key}:={value}" for key, value in keys.items()]
-    path.write_bytes("\n".join(["NRRD0005", *lines]).encode() + b"\n\n" + gzip.compress(labels.astype(np.uint8).tobytes(order="F")))
+    path.write_bytes(
+        "\n".join(["NRRD0005", *lines]).encode() + b"\n\n" + gzip.compress(labels.astype(np.uint8).tobytes(order="F"))
+    )
     return path
 
 
@@ -187,7 +217,10 @@ def test_overlapping_layers_are_separated_and_those_of_bone_united(tmp_path):
 
 def test_several_segments_without_a_bone_among_them_are_refused_by_name(tmp_path):
     path = segmentation(tmp_path / "head.seg.nrrd", VALUES, {"Segment_1": (0, 1), "Segment_2": (0, 2)})
-    expected = r"has 2 segments \(Segment_1 \[0\], Segment_2 \[1\]\) and none is named bone, .*; rename the one that is meant"
+    expected = (
+        r"has 2 segments \(Segment_1 \[0\], Segment_2 \[1\]\) and none is named bone, .*; rename the one "
+        r"that is meant"
+    )
     with pytest.raises(VolumeError, match=expected):
         volume.read(path)
 
@@ -217,10 +250,17 @@ def test_a_written_segmentation_has_the_one_segment_slicer_looks_for(tmp_path):
 def test_the_source_header_is_kept_to_the_letter_and_only_the_samples_are_ours(tmp_path):
     values = np.where(MASK, 700, 40).astype(np.int16)
     path = ct(
-        tmp_path / "ct.nrrd", values, space="right-anterior-superior", content="scan of märz",
-        space_directions="(0.48828125,0.000,0) (0,4.8828125e-1,0) (0,0,1.25)", measurement_frame="(1,0,0) (0,1,0) (0,0,1)",
-        min="40", max="700", sample_units="HU", labels='"x" "y" "z"',
-    )  # fmt: skip
+        tmp_path / "ct.nrrd",
+        values,
+        space="right-anterior-superior",
+        content="scan of märz",
+        space_directions="(0.48828125,0.000,0) (0,4.8828125e-1,0) (0,0,1.25)",
+        measurement_frame="(1,0,0) (0,1,0) (0,0,1)",
+        min="40",
+        max="700",
+        sample_units="HU",
+        labels='"x" "y" "z"',
+    )
     path.write_bytes(path.read_bytes().replace(b"\n\n", b"\nDICOM_patientID:=0815\n\n", 1))
     out = volume.write(volume.read(path, threshold_hu=300), tmp_path / "out.nrrd")
     before, after = (file.read_bytes().split(b"\n\n")[0].decode().splitlines() for file in (path, out))
@@ -234,8 +274,10 @@ def test_the_source_header_is_kept_to_the_letter_and_only_the_samples_are_ours(t
 
 def test_a_mask_moved_to_another_grid_gets_a_header_of_that_grid(tmp_path):
     skull = volume.read(put(tmp_path / "head.nrrd"))
-    for other in (volume.Volume(skull.mask, affine_of(rotation((5, 6, 7)), (1, 2, 3), (4, 5, 6)), skull.header),
-                  volume.Volume(skull.mask[:, 1:], skull.affine, skull.header)):  # fmt: skip
+    for other in (
+        volume.Volume(skull.mask, affine_of(rotation((5, 6, 7)), (1, 2, 3), (4, 5, 6)), skull.header),
+        volume.Volume(skull.mask[:, 1:], skull.affine, skull.header),
+    ):
         found = volume.read(volume.write(other, tmp_path / "out.nrrd"))
         assert np.array_equal(found.affine, other.affine) and np.array_equal(found.mask, other.mask)
 
@@ -251,7 +293,11 @@ def test_a_detached_header_has_its_data_beside_it(tmp_path):
 
 
 def test_memory_order_does_not_show_in_the_file(tmp_path):
-    for name, mask in (("c", np.ascontiguousarray(MASK)), ("f", np.asfortranarray(MASK)), ("flipped", MASK[::-1].copy()[::-1])):
+    for name, mask in (
+        ("c", np.ascontiguousarray(MASK)),
+        ("f", np.asfortranarray(MASK)),
+        ("flipped", MASK[::-1].copy()[::-1]),
+    ):
         volume.write(head().with_mask(mask), tmp_path / f"{name}.nrrd")
     assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1
 
@@ -262,17 +308,46 @@ def test_memory_order_does_not_show_in_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dimension": "4", "sizes": "23 31 9 3", "kinds": "domain domain domain time", "space directions": "(1,0,0) (0,1,0) (0,0,1) none"}, r"is 4-D (23 x 31 x 9 x 3), a skull is 3-D; export one volume of it"),
-        ({"dimension": "4", "sizes": "3 23 31 9", "kinds": "vector domain domain domain", "space directions": "none (1,0,0) (0,1,0) (0,0,1)"}, "is 4-D (3 x 23 x 31 x 9)"),
+        (
+            {
+                "dimension": "4",
+                "sizes": "23 31 9 3",
+                "kinds": "domain domain domain time",
+                "space directions": "(1,0,0) (0,1,0) (0,0,1) none",
+            },
+            r"is 4-D (23 x 31 x 9 x 3), a skull is 3-D; export one volume of it",
+        ),
+        (
+            {
+                "dimension": "4",
+                "sizes": "3 23 31 9",
+                "kinds": "vector domain domain domain",
+                "space directions": "none (1,0,0) (0,1,0) (0,0,1)",
+            },
+            "is 4-D (3 x 23 x 31 x 9)",
+        ),
         ({"dimension": "2", "sizes": "23 837", "kinds": None, "space directions": None}, "is 2-D (23 x 837)"),
-        ({"space": "3D-right-handed"}, "space '3D-right-handed' does not say where the patient's left is; set it to left-posterior-superior"),
+        (
+            {"space": "3D-right-handed"},
+            "space '3D-right-handed' does not say where the patient's left is; set it to left-posterior-superior",
+        ),
         ({"space": "right-anterior-superior-time"}, "does not say where the patient's left is"),
-        ({"space units": '"um" "um" "um"'}, "lengths are in 'um', not in mm; convert space directions and space origin to mm"),
+        (
+            {"space units": '"um" "um" "um"'},
+            "lengths are in 'um', not in mm; convert space directions and space origin to mm",
+        ),
         ({"space units": '"cm" "cm" "cm"'}, "lengths are in 'cm', not in mm"),
         ({"space units": '"mm" "mm" "m"'}, "lengths are in 'm', not in mm"),
         ({"space directions": None}, "neither space directions nor spacings, so the voxel size in mm is unknown"),
-        ({"space directions": None, "spacings": "0.4 nan 0.4"}, "voxel spacing is (0.4, nan, 0.4) mm and origin (-10, 20, 5.5) mm; every spacing must be finite and above 0"),
-        ({"space directions": None, "spacings": "0.4 0.4"}, "spacings are (0.4, 0.4); one is needed for each of the 3 axes"),
+        (
+            {"space directions": None, "spacings": "0.4 nan 0.4"},
+            "voxel spacing is (0.4, nan, 0.4) mm and origin (-10, 20, 5.5) mm; every spacing must be "
+            "finite and above 0",
+        ),
+        (
+            {"space directions": None, "spacings": "0.4 0.4"},
+            "spacings are (0.4, 0.4); one is needed for each of the 3 axes",
+        ),
         ({"space directions": None, "spacings": "1 1 1", "units": '"cm" "cm" "cm"'}, "lengths are in 'cm', not in mm"),
         ({"space directions": "(0.4,0,0) (0,nan,0) (0,0,1)"}, "every spacing must be finite and above 0"),
         ({"space directions": "(0.4,0,0) (0,0,0) (0,0,1)"}, "voxel spacing is (0.4, 0, 1) mm"),
@@ -296,7 +371,7 @@ def test_memory_order_does_not_show_in_the_file(tmp_path):
         ({"byte skip": "-2"}, "line skip 0 or byte skip -2 is below what NRRD allows"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else None,
-)  # fmt: skip
+)
 def test_a_header_that_cannot_be_right_is_refused_with_fact_and_remedy(tmp_path, changes, message):
     path = put(tmp_path / "head.nrrd", **changes)
     with pytest.raises(VolumeError, match=r"head\.nrrd: .*" + re.escape(message)):
@@ -310,7 +385,7 @@ def test_a_header_of_ten_gigabytes_is_refused_before_anything_is_allocated(tmp_p
         volume.read(path)
     path = put(tmp_path / "head.nrrd", sizes="1500 1500 1500")
     size = len(gzip.compress(VALUES.tobytes(order="F")))
-    expected = f"claims 3375000000 bytes of voxels, but only {size} compressed bytes follow it; the file is truncated"
+    expected = f"claims 3375000000 bytes of voxels, but only {size} compressed bytes follow it; the file is"
     with pytest.raises(VolumeError, match=expected):
         volume.read(path)
     path = put(tmp_path / "head.nrrd", b"123", encoding="raw")
@@ -324,7 +399,11 @@ def test_a_header_of_ten_gigabytes_is_refused_before_anything_is_allocated(tmp_p
 def test_truncated_and_damaged_data_are_refused(tmp_path):
     noise = np.random.default_rng(1).random(SHAPE) < 0.5  # noise does not compress: half a file is half the voxels
     body = gzip.compress(noise.astype(np.uint8).tobytes(order="F"))
-    with pytest.raises(VolumeError, match=r"the data end or break after \d+ of 19251 voxels .*truncated or damaged: copy or export"):
+    with pytest.raises(
+        VolumeError,
+        match=r"the data end or break after \d+ of 19251 voxels .*truncated or damaged: copy "
+        r"or export",
+    ):
         volume.read(put(tmp_path / "head.nrrd", body[: len(body) // 2]))
     with pytest.raises(VolumeError, match="the data end or break after 19251 of 19251 voxels"):  # its checksum
         volume.read(put(tmp_path / "head.nrrd", body[:-8] + b"\0" * 8))

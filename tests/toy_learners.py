@@ -1,7 +1,8 @@
 """Two small learners for the tests of the training loop, and a script that trains one of them.
 
-python toy_learners.py FOLDER STEPS {"json": "arguments of train"} [SIGNAL RANK INDEX]
-prints, from each process, a digest of everything it has learned. The signal comes while batch INDEX is made.
+python toy_learners.py FOLDER STEPS {"json": "arguments of train"} SIGNAL RANK INDEX
+trains the adversaries, is interrupted by a signal to one process while it makes batch INDEX, trains on, and
+prints from each process a digest of everything it has learned.
 """
 
 import hashlib
@@ -124,19 +125,20 @@ def digest(learner) -> str:
     return hashlib.sha256(b"".join(t.contiguous().numpy().tobytes() for t in tensors)).hexdigest()
 
 
-def main(folder: str, steps: str, arguments: str, name: str = "", rank: str = "0", at: str = "-1") -> None:
+def main(folder: str, steps: str, arguments: str, name: str, rank: str, at: str) -> None:
     def batches(index: int) -> dict[str, torch.Tensor]:
-        if index == int(at) and os.environ.get("LOCAL_RANK", "0") == rank:
+        if not stopped and index == int(at) and os.environ.get("LOCAL_RANK", "0") == rank:
             os.kill(os.getpid(), getattr(signal, name))
         return heads(index)
 
-    for _ in range(2 if name else 1):
+    stopped: list[str] = []
+    for _ in range(2):
         learner = Adversaries()
         try:
             train(learner, batches, steps=int(steps), folder=folder, **ARGUMENTS | json.loads(arguments))
         except TrainingInterrupted as stop:
+            stopped.append(str(stop))
             print(f"interrupted {stop}", flush=True)
-            at = "-1"
     print(f"digest {digest(learner)}", flush=True)
 
 

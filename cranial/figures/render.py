@@ -14,11 +14,11 @@ from ..resampling import bounding_box, sample
 from ..volume import Volume
 
 COLOURS = {
-    "bone": "#ece3d0",
+    "bone": "#f1e9d9",
     "implant": "#2f7fc1",
     "proposal": "#e2802b",
     "agreed": "#7fb685",
-    "missed": "#2f7fc1",
+    "missed": "#6a4fa3",
     "extra": "#d1495b",
 }
 VIEWS = {"front": (0, 0), "left": (90, 0), "right": (-90, 0), "back": (180, 0), "top": (180, 90)}
@@ -82,14 +82,23 @@ def render(layers: Mapping[str, Volume] | Scene, *, view: tuple[float, float] | 
     Raises ValueError for a view that is not one.
     """
     scene = layers if isinstance(layers, Scene) else build_scene(layers)
-    right, down, forward = axes = camera(view)
-    if span_mm is None:
-        span_mm = 1.04 * float(max(np.abs(right) @ scene.extent_mm, np.abs(down) @ scene.extent_mm))
+    axes = camera(view)
+    middle, needed_mm = frame(scene, view)
     count = size * _OVERSAMPLING
-    middle = (np.array(scene.occupancy.shape[1:]) - 1) / 2
     pixels = np.ones((count, count, 3), np.float32)
-    _draw(pixels, scene.total, scene.soft, scene.leaps, scene.occupancy, scene.colours, middle, axes, span_mm / count / scene.spacing_mm, _AMBIENT_MM / scene.spacing_mm, _sphere(24))
+    _draw(pixels, scene.total, scene.soft, scene.leaps, scene.occupancy, scene.colours, middle, axes,
+          (span_mm or needed_mm) / count / scene.spacing_mm, _AMBIENT_MM / scene.spacing_mm, _sphere(20))
     return pixels.reshape(size, _OVERSAMPLING, size, _OVERSAMPLING, 3).mean(axis=(1, 3))
+
+
+def frame(scene: Scene, view: tuple[float, float] | str) -> tuple[np.ndarray, float]:
+    """Where a picture from this view is centred (3,), in voxels, and the span_mm that holds everything."""
+    axes = camera(view)
+    seen = (np.argwhere(scene.total[::3, ::3, ::3] > _LEVEL) * 3) @ axes[:2].T  # to the right and down
+    if not len(seen):
+        return 0.5 * np.array(scene.total.shape), float(scene.extent_mm.max())
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    return 0.5 * (low + high) @ axes[:2], 1.04 * scene.spacing_mm * (float((high - low).max()) + 3)
 
 
 def camera(view: tuple[float, float] | str) -> np.ndarray:
@@ -202,25 +211,25 @@ def _draw(pixels, total, soft, leaps, layers, colours, middle, axes, step, ambie
             nz = _at(soft, x, y, z - 1) - _at(soft, x, y, z + 1)
             length = max(np.sqrt(nx * nx + ny * ny + nz * nz), 1e-6)
             nx, ny, nz = nx / length, ny / length, nz / length
+            sx, sy, sz = x + 2 * nx, y + 2 * ny, z + 2 * nz
             closed, weight = 0.0, 0.0  # ambient occlusion: how much of the sky is bone
             for d in range(directions.shape[0]):
                 dx, dy, dz = directions[d, 0], directions[d, 1], directions[d, 2]
                 cosine = dx * nx + dy * ny + dz * nz
-                if cosine < 0.1:
+                if cosine < 0.15:
                     continue
                 weight += cosine
-                for s in range(1, 6):
-                    far = ambient_reach * (s / 5.0) ** 1.5 + 1.2
-                    i, j, k = int(x + far * dx), int(y + far * dy), int(z + far * dz)
-                    if i < 0 or j < 0 or k < 0 or i >= soft.shape[0] or j >= soft.shape[1] or k >= soft.shape[2]:
-                        break
-                    if soft[i, j, k] > _LEVEL:
-                        closed += cosine * (1.15 - 0.15 * s)
-                        break
-            sky = 1 - 0.9 * closed / max(weight, 1e-6)
+                hidden = 0.0
+                for s in range(1, 5):
+                    far = ambient_reach * (s / 4.0) ** 1.5
+                    value = _at(soft, sx + far * dx, sy + far * dy, sz + far * dz)
+                    value = (1.2 - 0.2 * s) * min(1.0, max(0.0, 2 * value - 0.4))
+                    hidden = max(hidden, value)
+                closed += cosine * hidden
+            sky = 1 - 0.92 * closed / max(weight, 1e-6)
             lit = max(0.0, nx * light[0] + ny * light[1] + nz * light[2])
             facing = max(0.0, -(nx * forward[0] + ny * forward[1] + nz * forward[2]))
-            shade = sky * (0.30 + 0.22 * facing) + (0.3 + 0.7 * sky) * 0.56 * lit
+            shade = sky * (0.28 + 0.24 * facing) + (0.25 + 0.75 * sky) * 0.58 * lit
             best, layer = -1.0, 0
             for c in range(layers.shape[0]):
                 value = _at(layers[c], x, y, z)

@@ -24,8 +24,10 @@ class ResidualUNetShape:
         if self.patch < 1:
             raise ValueError(f"patch is {self.patch}; choose 1 (every voxel) or a block edge such as 2")
         if len(self.widths) < 2 or min(self.widths) < 1 or self.blocks < 1:
-            raise ValueError(f"widths is {self.widths}, blocks is {self.blocks}; give at least two levels of at least "
-                             "one channel, and at least one block")
+            raise ValueError(
+                f"widths is {self.widths}, blocks is {self.blocks}; give at least two levels of at least "
+                "one channel, and at least one block"
+            )
 
     @property
     def stride(self) -> int:
@@ -73,14 +75,17 @@ class ResidualUNet(nn.Module):
         pairs = list(zip(widths[-2::-1], widths[:0:-1], strict=True))
         self.lift = nn.ModuleList(nn.Conv3d(deeper, width, 1) for width, deeper in pairs)
         self.decoder = nn.ModuleList(ResidualBlock(width, width) for width, _ in pairs)
-        self.head = nn.Conv3d(widths[0], shape.out_channels * cells, 3 if shape.patch > 1 else 1,
-                              padding=1 if shape.patch > 1 else 0)
+        self.head = nn.Conv3d(
+            widths[0], shape.out_channels * cells, 3 if shape.patch > 1 else 1, padding=1 if shape.patch > 1 else 0
+        )
         nn.init.constant_(self.head.bias, -3.0)  # most of the cube is not implant
 
     def forward(self, x: Tensor) -> Tensor:
         if any(n % self.shape.stride for n in x.shape[2:]):
-            raise ValueError(f"input sides {tuple(x.shape[2:])} are not divisible by the network's stride "
-                             f"{self.shape.stride}; resample to a multiple of it")
+            raise ValueError(
+                f"input sides {tuple(x.shape[2:])} are not divisible by the network's stride "
+                f"{self.shape.stride}; resample to a multiple of it"
+            )
         y, skips = to_patches(x, self.shape.patch), []
         for level in self.encoder:
             y = level(y)

@@ -55,8 +55,16 @@ class SkullPool:
         return cls(np.stack([_pooled(skull, side) for skull in skulls]))
 
     @classmethod
-    def of_phantoms(cls, count: int, *, seed: int, side: int = 128, spacing_mm: float = 1.2,
-                    cache: Path | None = None, progress: bool = True) -> "SkullPool":
+    def of_phantoms(
+        cls,
+        count: int,
+        *,
+        seed: int,
+        side: int = 128,
+        spacing_mm: float = 1.2,
+        cache: Path | None = None,
+        progress: bool = True,
+    ) -> "SkullPool":
         """Phantoms 0 ... count-1; those already in the folder `cache` are read instead of made."""
         from tqdm.auto import tqdm
 
@@ -84,8 +92,14 @@ def _pooled(skull: Volume, side: int, midplane=None) -> np.ndarray:
     return np.rint(255 * lay_grid(skull, side, midplane=midplane).occupancy(skull)).astype(np.uint8)
 
 
-def draw_case(occupancy: np.ndarray, rng: np.random.Generator, *, side: int, strength: Strength = Strength(),
-              styles: Sequence[str] = STYLES) -> tuple[np.ndarray, np.ndarray]:
+def draw_case(
+    occupancy: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    side: int,
+    strength: Strength = Strength(),
+    styles: Sequence[str] = STYLES,
+) -> tuple[np.ndarray, np.ndarray]:
     """One (input, target) pair: occupancies of defective skull and implant, float32 (side, side, side) in [0, 1].
 
     occupancy: one skull of the pool, uint8 (n, n, n).
@@ -110,8 +124,9 @@ def warp(occupancy: np.ndarray, rng: np.random.Generator, *, side: int, strength
     """Affine and elastic deformation in one trilinear resample, then thinner or thicker bone; float32 in [0, 1]."""
     n = rng.normal
     heavy = 2.0 if rng.random() < 0.2 else 1.0
-    pitch, yaw, roll = np.deg2rad([heavy * n(0, strength.pitch_deg), heavy * n(0, strength.tilt_deg),
-                                   heavy * n(0, strength.tilt_deg)])
+    pitch, yaw, roll = np.deg2rad(
+        [heavy * n(0, strength.pitch_deg), heavy * n(0, strength.tilt_deg), heavy * n(0, strength.tilt_deg)]
+    )
     linear = _rotation(0, pitch) @ _rotation(1, roll) @ _rotation(2, yaw)
     size = np.exp(n(0, strength.scale)) * np.exp(n(0, strength.stretch, 3))
     linear = linear @ np.diag(1 / size)
@@ -143,8 +158,17 @@ def spoil(defective: np.ndarray, rng: np.random.Generator, strength: Strength) -
     return spoiled
 
 
-def draw_batch(pools: Sequence[SkullPool], shares: Sequence[float], *, seed: int, step: int, batch: int, side: int,
-               strength: Strength, styles: Sequence[str] = STYLES) -> tuple[np.ndarray, np.ndarray]:
+def draw_batch(
+    pools: Sequence[SkullPool],
+    shares: Sequence[float],
+    *,
+    seed: int,
+    step: int,
+    batch: int,
+    side: int,
+    strength: Strength,
+    styles: Sequence[str] = STYLES,
+) -> tuple[np.ndarray, np.ndarray]:
     """`batch` cases of one step: inputs and targets, float32 (batch, 1, side, side, side).
 
     shares: how often each pool is drawn from.

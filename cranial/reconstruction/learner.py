@@ -31,9 +31,17 @@ def network_input(defective: Tensor, *, symmetry: bool) -> Tensor:
 class ReconstructionLearner:
     """Trains a residual UNet to propose what is missing. One player, `unet`; batches are (input, target)."""
 
-    def __init__(self, shape: ResidualUNetShape, *, steps: int, learning_rate: float, symmetry: bool = True,
-                 cross_entropy: float = 0.5, weight_decay: float = 1e-4,
-                 validation: Sequence[tuple[Tensor, Tensor]] = ()) -> None:
+    def __init__(
+        self,
+        shape: ResidualUNetShape,
+        *,
+        steps: int,
+        learning_rate: float,
+        symmetry: bool = True,
+        cross_entropy: float = 0.5,
+        weight_decay: float = 1e-4,
+        validation: Sequence[tuple[Tensor, Tensor]] = (),
+    ) -> None:
         channels = 2 if symmetry else 1
         if shape.in_channels != channels:
             raise ValueError(f"shape.in_channels is {shape.in_channels}; symmetry={symmetry} needs {channels}")
@@ -41,11 +49,15 @@ class ReconstructionLearner:
         self.symmetry, self.cross_entropy, self.weight_decay = symmetry, cross_entropy, weight_decay
         self.validation = validation
         self.learning_rate: Callable[[int], float] = partial(
-            warmup_cosine, steps=steps, peak=learning_rate, warmup=min(200, steps // 10), floor=0.01 * learning_rate)
+            warmup_cosine, steps=steps, peak=learning_rate, warmup=min(200, steps // 10), floor=0.01 * learning_rate
+        )
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"unet": torch.optim.AdamW(self.players["unet"].parameters(), lr=self.learning_rate(0),
-                                          weight_decay=self.weight_decay)}
+        return {
+            "unet": torch.optim.AdamW(
+                self.players["unet"].parameters(), lr=self.learning_rate(0), weight_decay=self.weight_decay
+            )
+        }
 
     def turns(self, step: int) -> Iterable[tuple[str, Callable]]:
         yield "unet", self.loss

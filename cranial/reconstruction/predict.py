@@ -38,8 +38,14 @@ class Reconstruction:
     report: dict
 
 
-def reconstruct(defective: Volume, *, method: str = "network", model: Model | Path | str | None = None,
-                device: str = "auto", smallest_mm3: float = SMALLEST_MM3) -> Reconstruction:
+def reconstruct(
+    defective: Volume,
+    *,
+    method: str = "network",
+    model: Model | Path | str | None = None,
+    device: str = "auto",
+    smallest_mm3: float = SMALLEST_MM3,
+) -> Reconstruction:
     """Propose the missing part of a defective skull, on its own grid.
 
     method: one of METHODS. model: a Model, a weights file, or None for the shipped one (network only).
@@ -62,12 +68,18 @@ def reconstruct(defective: Volume, *, method: str = "network", model: Model | Pa
         grid = lay_grid(defective, found.side)
         occupancy = grid.occupancy(defective)
         proposal = to_case(infer(found, occupancy, device=device), occupancy, grid, defective)
-        facts = {"side": grid.side, "spacing_mm": grid.spacing_mm, "skull_outside": grid.share_outside(defective),
-                 "trained_on": found.metadata.get("trained_on")}
+        facts = {
+            "side": grid.side,
+            "spacing_mm": grid.spacing_mm,
+            "skull_outside": grid.share_outside(defective),
+            "trained_on": found.metadata.get("trained_on"),
+        }
     mask = postprocess(proposal, defective, smallest_mm3=smallest_mm3)
     defect = defective.with_mask(mask)
-    return Reconstruction(defect, {"method": method, **facts, "volume_cm3": defect.volume_mm3 / 1000,
-                                   "seconds": time.perf_counter() - started})
+    return Reconstruction(
+        defect,
+        {"method": method, **facts, "volume_cm3": defect.volume_mm3 / 1000, "seconds": time.perf_counter() - started},
+    )
 
 
 def load_model(path: Path | str | None = None) -> Model:
@@ -81,15 +93,17 @@ def load_model(path: Path | str | None = None) -> Model:
     path = SHIPPED if path is None else Path(path)
     weights, metadata = load_weights(path)
     if metadata.get("architecture") != "residual_unet":
-        raise CheckpointError(f"{path} holds {metadata.get('architecture')!r}, not a reconstruction network; "
-                              "give a model.safetensors written by train_reconstruction")
+        raise CheckpointError(
+            f"{path} holds {metadata.get('architecture')!r}, not a reconstruction network; "
+            "give a model.safetensors written by train_reconstruction"
+        )
     network = ResidualUNet(ResidualUNetShape(**metadata["shape"]))
     load_into(network, weights, name="unet", path=path)
     return Model(network.eval(), int(metadata["side"]), bool(metadata["symmetry"]), metadata)
 
 
 def infer(model: Model, occupancy: np.ndarray, *, device: str = "auto") -> np.ndarray:
-    """Probability of implant in each voxel of the cube, float32 (n, n, n); the mean over the skull and its mirror image.
+    """Probability of implant in each voxel of the cube, float32 (n, n, n): mean over the skull and its mirror image.
 
     Raises ValueError for a device that is not there.
     """
@@ -130,7 +144,7 @@ def to_case(probability: np.ndarray, occupancy: np.ndarray, grid: HeadGrid, defe
         affine[:3, 3] += affine[:3, :3] @ np.array([first, low[1], low[2]], float)
         shape = (int(last - first), int(high[1] - low[1]), int(high[2] - low[2]))
         p, s = (sample(field, grid.affine, shape, affine) for field in (probability, occupancy))
-        result[first:last, low[1]:high[1], low[2]:high[2]] = (p > _WORTH) & (p >= 0.5 * (1 - np.minimum(s, 0.98)))
+        result[first:last, low[1] : high[1], low[2] : high[2]] = (p > _WORTH) & (p >= 0.5 * (1 - np.minimum(s, 0.98)))
     return result
 
 

@@ -57,7 +57,9 @@ def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool]
 
     found, shares = [], []
     if recipe.phantoms:
-        found.append(SkullPool.of_phantoms(recipe.phantoms, seed=recipe.phantom_seed, side=recipe.pool_side, cache=cache))
+        found.append(
+            SkullPool.of_phantoms(recipe.phantoms, seed=recipe.phantom_seed, side=recipe.pool_side, cache=cache)
+        )
         shares.append(1 - recipe.head_share if recipe.heads else 1.0)
     if recipe.heads:
         found.append(SkullPool.of([volume.read(path) for path in recipe.heads], recipe.pool_side))
@@ -67,9 +69,18 @@ def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool]
     return found, shares
 
 
-def train_reconstruction(recipe: Recipe, folder: Path | str, *, cache: Path | None = None, accelerator: str = "auto",
-                         devices: int | str = 1, workers: int = 0, validate_every: int | None = 500,
-                         checkpoint_minutes: float = 5.0, progress: bool = True) -> TrainResult:
+def train_reconstruction(
+    recipe: Recipe,
+    folder: Path | str,
+    *,
+    cache: Path | None = None,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    workers: int = 0,
+    validate_every: int | None = 500,
+    checkpoint_minutes: float = 5.0,
+    progress: bool = True,
+) -> TrainResult:
     """Train (or resume) in `folder`; ends with folder/model.safetensors, ready for `reconstruct(model=...)`.
 
     cache: folder in which phantoms are kept between runs. Raises as `train` and `pools` do.
@@ -77,20 +88,53 @@ def train_reconstruction(recipe: Recipe, folder: Path | str, *, cache: Path | No
     folder = Path(folder)
     skulls, shares = pools(recipe, cache=cache)
     held_out = SkullPool.of_phantoms(_VALIDATION_SKULLS, seed=_VALIDATION_SEED, side=recipe.pool_side, cache=cache)
-    validation = [_tensors(draw_batch([held_out], [1.0], seed=_VALIDATION_SEED, step=i, batch=1, side=recipe.side,
-                                      strength=recipe.strength, styles=recipe.styles)) for i in range(16)]
+    validation = [
+        _tensors(
+            draw_batch(
+                [held_out],
+                [1.0],
+                seed=_VALIDATION_SEED,
+                step=i,
+                batch=1,
+                side=recipe.side,
+                strength=recipe.strength,
+                styles=recipe.styles,
+            )
+        )
+        for i in range(16)
+    ]
     torch.manual_seed(recipe.seed)
-    learner = ReconstructionLearner(recipe.shape, steps=recipe.steps, learning_rate=recipe.learning_rate,
-                                    symmetry=recipe.symmetry, cross_entropy=recipe.cross_entropy,
-                                    validation=validation)
+    learner = ReconstructionLearner(
+        recipe.shape,
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        symmetry=recipe.symmetry,
+        cross_entropy=recipe.cross_entropy,
+        validation=validation,
+    )
     if recipe.start_from is not None:
         weights, _ = load_weights(recipe.start_from)
         learner.players["unet"].load_state_dict(weights)
     result = train(
-        learner, _batches(recipe, skulls, shares), steps=recipe.steps, folder=folder, seed=recipe.seed,
-        config=recipe.model_dump(mode="json"), accelerator=accelerator, devices=devices, precision=recipe.precision,
-        clip_norm=1.0, ema_decay=recipe.ema or None, workers=workers, log_every=20, validate_every=validate_every,
-        target="dsc", goal="highest", checkpoint_minutes=checkpoint_minutes, progress=progress)
+        learner,
+        _batches(recipe, skulls, shares),
+        steps=recipe.steps,
+        folder=folder,
+        seed=recipe.seed,
+        config=recipe.model_dump(mode="json"),
+        accelerator=accelerator,
+        devices=devices,
+        precision=recipe.precision,
+        clip_norm=1.0,
+        ema_decay=recipe.ema or None,
+        workers=workers,
+        log_every=20,
+        validate_every=validate_every,
+        target="dsc",
+        goal="highest",
+        checkpoint_minutes=checkpoint_minutes,
+        progress=progress,
+    )
     load_players(result.last, learner, averaged=recipe.ema > 0)
     save_model(folder / "model.safetensors", learner, recipe)
     return result
@@ -98,16 +142,32 @@ def train_reconstruction(recipe: Recipe, folder: Path | str, *, cache: Path | No
 
 def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> None:
     """Weights in half precision with what is needed to use them."""
-    described = {"architecture": "residual_unet", "shape": recipe.shape.as_dict(), "side": recipe.side,
-                 "symmetry": recipe.symmetry, "recipe": recipe.model_dump(mode="json", exclude={"heads", "start_from"}),
-                 "trained_on": [f"{recipe.phantoms} phantoms"] + [path.stem for path in recipe.heads]}
+    described = {
+        "architecture": "residual_unet",
+        "shape": recipe.shape.as_dict(),
+        "side": recipe.side,
+        "symmetry": recipe.symmetry,
+        "recipe": recipe.model_dump(mode="json", exclude={"heads", "start_from"}),
+        "trained_on": [f"{recipe.phantoms} phantoms"] + [path.stem for path in recipe.heads],
+    }
     save_weights(path, learner.players["unet"], described, storage="float16")
 
 
 def _batches(recipe: Recipe, skulls: list[SkullPool], shares: list[float]) -> Callable[[int], tuple]:
     def batch(index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return _tensors(draw_batch(skulls, shares, seed=recipe.seed, step=index, batch=recipe.batch, side=recipe.side,
-                                   strength=recipe.strength, styles=recipe.styles))
+        return _tensors(
+            draw_batch(
+                skulls,
+                shares,
+                seed=recipe.seed,
+                step=index,
+                batch=recipe.batch,
+                side=recipe.side,
+                strength=recipe.strength,
+                styles=recipe.styles,
+            )
+        )
+
     return batch
 
 

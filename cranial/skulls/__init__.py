@@ -1,6 +1,7 @@
 """Which skulls, and which holes in them? A map, by question:
 
-anatomy, population, phantom   what does a skull look like when nobody scanned one?
+anatomy, bone, phantom         what does a skull look like when nobody scanned one?
+population                     what does a folder of phantoms hold?
 defects                        what is cut out of a complete skull, and in which style?
 datasets                       which public cases are on this disk, and what is missing of them?
   layouts                        where does each dataset keep its files?

@@ -14,8 +14,16 @@ from numba import njit, prange
 from ..rng import generator
 from ..volume import Volume, to_lps
 
-STYLES = ("bilateral", "frontoorbital", "parietotemporal", "random_1", "random_2",  # SkullBreak
-          "skullfix", "craniotomy", "trephination")
+STYLES = (
+    "bilateral",
+    "frontoorbital",
+    "parietotemporal",
+    "random_1",
+    "random_2",  # SkullBreak
+    "skullfix",
+    "craniotomy",
+    "trephination",
+)
 SKULLBREAK_STYLES = STYLES[:5]
 _TRIES = 40
 _LATTICE = 16
@@ -51,12 +59,23 @@ class Defect:
     noise: np.ndarray
 
     def depth_mm(self, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
-        """Depth inside the defect at each voxel centre, float32 (I, J, K), negative outside; affine: voxel -> LPS mm."""
+        """Depth inside the defect at each voxel centre, float32 (I, J, K), negative outside; affine: voxel -> mm."""
         depth = np.full(shape, -1e3, dtype=np.float32)
         for p in self.pieces:
-            _depth(depth, np.ascontiguousarray(affine, dtype=np.float64), np.asarray(self.vault.centre_mm, float),
-                   p.direction, p.turn, np.cross(p.direction, p.turn), p.reach_mm, p.outline_mm, p.burr_holes,
-                   p.ragged_mm, p.ragged_wavelength_mm, self.noise)
+            _depth(
+                depth,
+                np.ascontiguousarray(affine, dtype=np.float64),
+                np.asarray(self.vault.centre_mm, float),
+                p.direction,
+                p.turn,
+                np.cross(p.direction, p.turn),
+                p.reach_mm,
+                p.outline_mm,
+                p.burr_holes,
+                p.ragged_mm,
+                p.ragged_wavelength_mm,
+                self.noise,
+            )
         return depth
 
 
@@ -87,8 +106,10 @@ def cut(skull: Volume, style: str, *, seed: int, item: int = 0) -> Case:
         volume_mm3 = float(np.count_nonzero(implant)) * skull.voxel_mm3
         if 700 < volume_mm3 < 0.45 * bone_mm3:
             return Case(skull, skull.with_mask(skull.mask & ~implant), skull.with_mask(implant), style)
-    raise ValueError(f"no {style} defect between 0.7 cm3 and 45 % of the bone in {_TRIES} draws; "
-                     f"the skull has {bone_mm3 / 1000:.1f} cm3 of bone: is it a complete vault in millimetres?")
+    raise ValueError(
+        f"no {style} defect between 0.7 cm3 and 45 % of the bone in {_TRIES} draws; "
+        f"the skull has {bone_mm3 / 1000:.1f} cm3 of bone: is it a complete vault in millimetres?"
+    )
 
 
 def find_vault(skull: Volume) -> Vault:
@@ -140,8 +161,14 @@ def draw_defect(style: str, vault: Vault, rng: np.random.Generator, *, probe: Vo
     elif style == "skullfix":
         add(u(110, 250), u(20, 75), u(30, 48), squareness=u(4, 9), ragged_mm=u(0, 0.6), burrs=4)
     elif style == "craniotomy":
-        add(side * u(30, 140), u(8, 60), u(26, 50), squareness=u(2.2, 3.5), ragged_mm=u(0, 0.8),
-            burrs=int(rng.integers(3, 7)))
+        add(
+            side * u(30, 140),
+            u(8, 60),
+            u(26, 50),
+            squareness=u(2.2, 3.5),
+            ragged_mm=u(0, 0.8),
+            burrs=int(rng.integers(3, 7)),
+        )
     elif style == "trephination":
         add(u(-180, 180), u(5, 85), u(9, 18), elongation=1.0, wobble=0.04, ragged_mm=u(0, 0.5))
     else:
@@ -150,9 +177,19 @@ def draw_defect(style: str, vault: Vault, rng: np.random.Generator, *, probe: Vo
     return Defect(style, vault, tuple(pieces), noise)
 
 
-def _piece(direction: np.ndarray, radius_mm: float, vault: Vault, rng: np.random.Generator, probe: Volume | None, *,
-           squareness: float = 2.0, elongation: float | None = None, wobble: float | None = None,
-           ragged_mm: float | None = None, burrs: int = 0) -> Piece:
+def _piece(
+    direction: np.ndarray,
+    radius_mm: float,
+    vault: Vault,
+    rng: np.random.Generator,
+    probe: Volume | None,
+    *,
+    squareness: float = 2.0,
+    elongation: float | None = None,
+    wobble: float | None = None,
+    ragged_mm: float | None = None,
+    burrs: int = 0,
+) -> Piece:
     u = rng.uniform
     turn = np.cross(direction, [0.3, 0.5, 0.81])
     turn /= np.linalg.norm(turn)
@@ -161,8 +198,9 @@ def _piece(direction: np.ndarray, radius_mm: float, vault: Vault, rng: np.random
     angle = np.deg2rad(np.arange(360))
     stretch = u(1.0, 1.55) if elongation is None else elongation
     p = squareness  # superellipse: 2 = ellipse, more = square with rounded corners
-    outline = radius_mm * (np.abs(np.cos(angle) / np.sqrt(stretch)) ** p
-                           + np.abs(np.sin(angle) * np.sqrt(stretch)) ** p) ** (-1 / p)
+    outline = radius_mm * (
+        np.abs(np.cos(angle) / np.sqrt(stretch)) ** p + np.abs(np.sin(angle) * np.sqrt(stretch)) ** p
+    ) ** (-1 / p)
     amount = u(0.05, 0.3) if wobble is None else wobble
     if squareness > 2:
         amount *= 0.3
@@ -175,14 +213,24 @@ def _piece(direction: np.ndarray, radius_mm: float, vault: Vault, rng: np.random
         angles = first + np.arange(burrs) * 2 * np.pi / burrs + rng.normal(0, 0.08, burrs)
         where = outline[np.rad2deg(angles).astype(int) % 360]
         holes = np.stack([angles, where, np.full(burrs, u(5.5, 8.0))], axis=1)
-    return Piece(direction, turn, _reach(direction, vault, probe), outline, holes,
-                 float(u(0.3, 2.8) if ragged_mm is None else ragged_mm), float(u(4, 12)))
+    return Piece(
+        direction,
+        turn,
+        _reach(direction, vault, probe),
+        outline,
+        holes,
+        float(u(0.3, 2.8) if ragged_mm is None else ragged_mm),
+        float(u(4, 12)),
+    )
 
 
 def _reach(direction: np.ndarray, vault: Vault, probe: Volume | None) -> float:
     """Distance from the middle of the head to the outermost bone in a direction, mm."""
-    typical = 0.5 * np.sqrt((direction[0] * vault.breadth_mm) ** 2 + (direction[1] * vault.length_mm) ** 2
-                            + (direction[2] * 0.94 * vault.length_mm) ** 2)
+    typical = 0.5 * np.sqrt(
+        (direction[0] * vault.breadth_mm) ** 2
+        + (direction[1] * vault.length_mm) ** 2
+        + (direction[2] * 0.94 * vault.length_mm) ** 2
+    )
     if probe is None:
         return float(typical)
     steps = np.arange(0.55, 1.35, 0.005) * typical

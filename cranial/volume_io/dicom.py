@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cranial.volume_io.bone import largest_part
-from cranial.volume_io.checks import FileHeader, VolumeError, check_claim, checked_affine
+from cranial.volume_io.checks import FileHeader, VolumeError, check_claim, checked_affine, describe
 from cranial.volume_io.stream import AtLeast
 
 BONE_HU = 200.0
@@ -34,9 +34,7 @@ class _Slice:
     size: tuple[int, int]  # columns, rows
 
 
-def read_dicom(
-    folder: Path, *, threshold_hu: float | None = None
-) -> tuple[np.ndarray, np.ndarray, FileHeader | None]:
+def read_dicom(folder: Path, *, threshold_hu: float | None = None) -> tuple[np.ndarray, np.ndarray, FileHeader | None]:
     """Return mask (columns, rows, slices) of the largest bone at `threshold_hu` (BONE_HU) and its affine."""
     slices, normal = _sorted_slices(_series(folder), folder)
     heights = np.array([one.position_mm @ normal for one in slices])
@@ -55,9 +53,7 @@ def read_dicom(
     check_claim((*size, count), 1, folder)
 
     rule = AtLeast(BONE_HU if threshold_hu is None else threshold_hu)
-    bones = (
-        rule(_shifted(_hounsfield(one), shift - low, size)) for one, shift in zip(slices, slid, strict=True)
-    )
+    bones = (rule(_shifted(_hounsfield(one), shift - low, size)) for one, shift in zip(slices, slid, strict=True))
     mask = np.zeros((*size, count), dtype=bool, order="F")
     if even:
         for index, bone in enumerate(bones):
@@ -95,9 +91,7 @@ def _series(folder: Path) -> list:
             other.add(str(header.get("Modality", "unknown")))
         elif "LOCALIZER" not in header.get("ImageType", ()):
             if int(header.get("NumberOfFrames", 1)) > 1:
-                raise VolumeError(
-                    f"{path}: is a multi-frame DICOM file; convert it to NIfTI first (dcm2niix)"
-                )
+                raise VolumeError(f"{path}: is a multi-frame DICOM file; convert it to NIfTI first (dcm2niix)")
             series.setdefault(str(header.get("SeriesInstanceUID")), {})[str(header.get("SOPInstanceUID"))] = (
                 path,
                 header,
@@ -117,9 +111,7 @@ def _series(folder: Path) -> list:
             "only the one that is meant (the bone kernel, if there is one)"
         )
     if most < 2:
-        raise VolumeError(
-            f"{folder}: the CT series has one slice; a skull needs all of them: export the whole series"
-        )
+        raise VolumeError(f"{folder}: the CT series has one slice; a skull needs all of them: export the whole series")
     return largest[0]
 
 
@@ -154,6 +146,11 @@ def _sorted_slices(members: list, folder: Path) -> tuple[list[_Slice], np.ndarra
                     f"{one.path}: has {what} {np.array(ours).tolist()}, {first.path.name} has "
                     f"{np.array(theirs).tolist()}; keep only the slices of one stack in {folder}"
                 )
+    if not (np.isfinite(first.pixel_mm).all() and min(first.pixel_mm) > 0):
+        raise VolumeError(
+            f"{first.path}: pixel spacing is {describe(first.pixel_mm)} mm; both must be finite and above 0: export "
+            "the series again from PACS"
+        )
     normal = np.cross(*first.directions)
     length = np.linalg.norm(normal)
     if not abs(length - 1) < 1e-2:
@@ -222,13 +219,9 @@ def _shifted(values: np.ndarray, shift: np.ndarray, size: tuple[int, int]) -> np
     return moved(canvas, shift, order=1, mode="constant", cval=AIR_HU)
 
 
-def _interpolate(
-    bones, heights: np.ndarray, pixel_mm: np.ndarray, wanted: np.ndarray, mask: np.ndarray
-) -> None:
+def _interpolate(bones, heights: np.ndarray, pixel_mm: np.ndarray, wanted: np.ndarray, mask: np.ndarray) -> None:
     """Fill mask[..., k] at height wanted[k]: signed distances of the slices around it, mixed linearly."""
-    distances = (
-        (height, _signed_distance(bone, pixel_mm)) for height, bone in zip(heights, bones, strict=True)
-    )
+    distances = ((height, _signed_distance(bone, pixel_mm)) for height, bone in zip(heights, bones, strict=True))
     index = 0
     for (below, low), (above, high) in pairwise(distances):
         while index < len(wanted) and wanted[index] <= above + GAP_TOLERANCE_MM:
@@ -243,7 +236,5 @@ def _signed_distance(bone: np.ndarray, pixel_mm: np.ndarray) -> np.ndarray:
 
     if not bone.any():
         return np.full(bone.shape, -REACH_MM, dtype=np.float32)
-    signed = distance_transform_edt(bone, sampling=pixel_mm) - distance_transform_edt(
-        ~bone, sampling=pixel_mm
-    )
+    signed = distance_transform_edt(bone, sampling=pixel_mm) - distance_transform_edt(~bone, sampling=pixel_mm)
     return np.clip(signed, -REACH_MM, REACH_MM).astype(np.float32)

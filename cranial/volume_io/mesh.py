@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MARGIN_VOX = 2
 # outside, the unit cannot be mm: a burr hole is larger, a body smaller
 MIN_EXTENT_MM, MAX_EXTENT_MM = 2.0, 2000.0
+VOLUME_TOLERANCE = 0.02  # by which smoothing may change what a surface encloses
+_LEVELS = 10  # halvings of the interval in which the level is sought
 MAX_OPEN_RAYS = 0.05  # share of the rays through the mesh
 
 
@@ -37,14 +39,10 @@ def read_mesh(
         shape, affine, header = like.shape, like.affine, like.header
     else:
         if not (np.isfinite(spacing_mm) and spacing_mm > 0):
-            raise VolumeError(
-                f"{path}: mesh_spacing_mm is {spacing_mm:g}; give a spacing above 0 mm, for example 1"
-            )
+            raise VolumeError(f"{path}: mesh_spacing_mm is {spacing_mm:g}; give a spacing above 0 mm, for example 1")
         affine = np.diag((spacing_mm, spacing_mm, spacing_mm, 1.0))
         affine[:3, 3] = vertices.min(axis=0) - MARGIN_VOX * spacing_mm
-        shape = tuple(
-            int(size) for size in np.ceil(extent / spacing_mm).astype(np.int64) + 2 * MARGIN_VOX + 1
-        )
+        shape = tuple(int(size) for size in np.ceil(extent / spacing_mm).astype(np.int64) + 2 * MARGIN_VOX + 1)
         header = None
         check_claim(shape, 1, f"{path} at {spacing_mm:g} mm")
     inverse = np.linalg.inv(affine)
@@ -99,7 +97,7 @@ def _winding(points: np.ndarray, faces: np.ndarray, shape: tuple[int, int, int])
     from cranial.volume_io.rays import add_crossings
 
     winding = np.zeros((*shape[:2], shape[2] + 1), dtype=np.int8)
-    add_crossings(np.ascontiguousarray(points), faces, winding)
+    add_crossings(np.ascontiguousarray(points), np.ascontiguousarray(faces), winding)
     return np.cumsum(winding, axis=2, dtype=np.int8, out=winding)
 
 
@@ -107,16 +105,14 @@ def _surface(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3) in LPS mm, equal ones merged, and faces (F, 3)."""
     import trimesh
 
-    if path.stat().st_size == 0:
-        raise VolumeError(f"{path}: is an empty file; copy or export it again")
+    _check_length(path)
     try:
-        mesh = trimesh.load_mesh(path, process=True)
-        mesh.merge_vertices(merge_tex=True, merge_norm=True)
+        mesh = trimesh.load_mesh(path, process=False)
+        if np.isfinite(mesh.vertices).all():
+            mesh.merge_vertices(merge_tex=True, merge_norm=True)  # drops what is not finite, unsaid
         vertices, faces = np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
     except Exception as error:  # every trimesh loader fails in its own way
-        raise VolumeError(
-            f"{path}: cannot be read as a mesh ({error}); export it again as binary STL"
-        ) from error
+        raise VolumeError(f"{path}: cannot be read as a mesh ({error}); export it again as binary STL") from error
     if not len(faces):
         raise VolumeError(f"{path}: the mesh has no triangles; export the surface, not points or lines")
     if not np.isfinite(vertices).all():
@@ -125,6 +121,22 @@ def _surface(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if b"SPACE=RAS" in file.read(2**12):
             vertices = vertices * (-1.0, -1.0, 1.0)
     return vertices, faces
+
+
+def _check_length(path: Path) -> None:
+    """A binary STL says how many triangles follow; a loader that finds fewer may take it for text."""
+    size = path.stat().st_size
+    if size == 0:
+        raise VolumeError(f"{path}: is an empty file; copy or export it again")
+    with open(path, "rb") as file:
+        head = file.read(2**12)
+    if path.suffix.lower() == ".stl" and b"facet" not in head:
+        triangles = int.from_bytes(head[80:84], "little")
+        if size < 84 + 50 * triangles or size < 84:
+            raise VolumeError(
+                f"{path}: claims {triangles} triangles, {84 + 50 * triangles} bytes, but has {size}; the file is "
+                "truncated: copy or export it again"
+            )
 
 
 def write_mesh(path: Path, volume: "Volume", *, smoothing_mm: float) -> None:
@@ -147,25 +159,34 @@ def surface(volume: "Volume", *, smoothing_mm: float) -> tuple[np.ndarray, np.nd
 
     box = bounding_box(volume.mask)
     if box is None:
-        raise VolumeError(
-            f"{volume.source or 'volume'}: the mask is empty, so it has no surface; write no mesh for it"
-        )
+        raise VolumeError(f"{volume.source or 'volume'}: the mask is empty, so it has no surface; write no mesh for it")
     sigma_vox = np.array([smoothing_mm / step for step in volume.spacing_mm])
     margin = int(np.ceil(3 * sigma_vox.max())) + 1
     field = np.pad(volume.mask[box], margin).astype(np.float32)
-    level = 0.5
+    occupied = int(np.count_nonzero(volume.mask[box]))
+    low, level, high = 0.0, 0.5, 1.0
     if smoothing_mm > 0:
-        occupied = int(np.count_nonzero(volume.mask[box]))
         gaussian_filter(field, sigma_vox, output=field, truncate=3.0)
-        outside, inside = np.partition(field.ravel(), (-occupied - 1, -occupied))[[-occupied - 1, -occupied]]
-        level = (float(outside) + float(inside)) / 2  # thin bone would vanish at 1/2
-    vertices, faces, _, _ = marching_cubes(field, level, allow_degenerate=False)
+        high = float(field.max())
+        level = min(level, high / 2)
+    for _ in range(_LEVELS if smoothing_mm > 0 else 1):  # at 1/2 thin bone would vanish
+        vertices, faces, _, _ = marching_cubes(field, level, allow_degenerate=False)
+        surplus = abs(_enclosed(vertices, faces)) / occupied - 1
+        if abs(surplus) < VOLUME_TOLERANCE:
+            break
+        low, high = (level, high) if surplus > 0 else (low, level)
+        level = (low + high) / 2
     corner = np.array([part.start for part in box]) - margin
     vertices = volume.voxel_to_mm(vertices + corner)
-    a, b, c = (vertices[faces[:, k]] - vertices[0] for k in range(3))
-    if np.einsum("ij,ij->", a, np.cross(b, c)) < 0:  # six times the enclosed volume
+    if _enclosed(vertices, faces) < 0:
         faces = faces[:, ::-1]
     return vertices, faces
+
+
+def _enclosed(vertices: np.ndarray, faces: np.ndarray) -> float:
+    """Volume inside a closed surface; negative where it is wound inward."""
+    a, b, c = (vertices[faces[:, corner]] - vertices[0] for corner in range(3))
+    return float(np.einsum("ij,ij->", a, np.cross(b, c))) / 6
 
 
 def _encoded(vertices: np.ndarray, faces: np.ndarray, suffix: str) -> bytes:

@@ -52,9 +52,7 @@ def read_nifti(path: Path, *, threshold_hu: float | None = None) -> tuple[np.nda
         try:
             file.read(start)
         except (EOFError, OSError) as error:
-            raise VolumeError(
-                f"{path}: the gzip data break in the header ({error}); copy it again"
-            ) from error
+            raise VolumeError(f"{path}: the gzip data break in the header ({error}); copy it again") from error
         mask = read_mask(
             file,
             sizes,
@@ -96,18 +94,16 @@ def _header(path: Path):
             kind = nib.Nifti2Header if size in (540, 0x1C020000) else nib.Nifti1Header
             if size not in (348, 540, 0x5C010000, 0x1C020000):
                 raise ValueError(f"it starts with {size}, not with 348 or 540")
-            header = kind.from_fileobj(file)
+            header = kind.from_fileobj(file, check=False)  # its check repairs silently what is refused here
+        if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
+            raise ValueError(f"its magic is {bytes(header['magic'])!r}, not n+1 or n+2")
         header.get_data_dtype(), header.get_best_affine()
         if int(header["vox_offset"]) < size and size in (348, 540):
-            raise ValueError(
-                f"voxels are said to start at byte {int(header['vox_offset'])}, inside the header"
-            )
+            raise ValueError(f"voxels are said to start at byte {int(header['vox_offset'])}, inside the header")
         return header, encoding
     except Exception as error:  # nibabel has no common base for what a broken header makes it raise
         what = (
-            "is an empty file"
-            if path.stat().st_size == 0
-            else f"has no NIfTI header that can be understood ({error})"
+            "is an empty file" if path.stat().st_size == 0 else f"has no NIfTI header that can be understood ({error})"
         )
         raise VolumeError(f"{path}: {what}; copy or export it again") from error
 

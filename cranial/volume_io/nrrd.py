@@ -99,9 +99,7 @@ def _read_data(
     if encoding in ("ascii", "text", "txt"):
         return _read_text(path, data_path, data_start, line_skip, sizes, dtype, rule)
     if encoding not in ENCODINGS:
-        raise VolumeError(
-            f"{path}: encoding {fields['encoding']!r} is not read; save it with encoding gzip or raw"
-        )
+        raise VolumeError(f"{path}: encoding {fields['encoding']!r} is not read; save it with encoding gzip or raw")
     encoding = ENCODINGS[encoding]
     with open(data_path, "rb") as file:
         file.seek(data_start)
@@ -142,9 +140,7 @@ def _read_text(
         file.seek(data_start)
         words = b"".join(file.readlines()[line_skip:]).split()
     if len(words) != total:
-        raise VolumeError(
-            f"{path}: holds {len(words)} numbers, the header claims {total}; copy or export it again"
-        )
+        raise VolumeError(f"{path}: holds {len(words)} numbers, the header claims {total}; copy or export it again")
     mask = rule(np.array(words, dtype=np.float64).astype(dtype)).reshape(sizes, order="F")
     rule.finish(path)
     return mask

@@ -54,9 +54,7 @@ def header_lines(path: Path) -> tuple[tuple[str, ...], int]:
         raise VolumeError(f"{path}: {what}; this is no NRRD file: copy or export it again")
     end = re.search(rb"\r?\n\r?\n", head)
     if end is None and len(head) == MAX_HEADER_BYTES:
-        raise VolumeError(
-            f"{path}: the header has no end within {MAX_HEADER_BYTES} bytes; export the file again"
-        )
+        raise VolumeError(f"{path}: the header has no end within {MAX_HEADER_BYTES} bytes; export the file again")
     text = head[: end.start() if end else len(head)].decode("utf-8", "surrogateescape")
     return tuple(line.rstrip() for line in text.splitlines()), end.end() if end else len(head)
 
@@ -72,9 +70,7 @@ def parsed(lines: tuple[str, ...], path: Path) -> dict:
         if fields["dimension"] != len(fields["sizes"]):
             raise ValueError(f"dimension is {fields['dimension']} but sizes are {fields['sizes'].tolist()}")
     except (nrrd.NRRDError, ValueError, TypeError, KeyError) as error:
-        raise VolumeError(
-            f"{path}: the NRRD header cannot be understood ({error}); export the file again"
-        ) from error
+        raise VolumeError(f"{path}: the NRRD header cannot be understood ({error}); export the file again") from error
     return fields
 
 
@@ -83,9 +79,7 @@ def voxel_type(fields: dict, path: Path) -> np.dtype:
 
     kind = nrrd.reader._TYPEMAP_NRRD2NUMPY.get(fields["type"].lower(), "V")
     if kind == "V":
-        raise VolumeError(
-            f"{path}: voxels of type {fields['type']!r} are not numbers; export the file as uint8"
-        )
+        raise VolumeError(f"{path}: voxels of type {fields['type']!r} are not numbers; export the file as uint8")
     dtype = np.dtype(kind)
     endian = str(fields.get("endian", "")).lower()
     if dtype.itemsize > 1 and fields["encoding"].lower() in ENCODINGS:
@@ -161,9 +155,7 @@ def grid_affine(fields: dict, list_axis: int | None, path: Path) -> np.ndarray:
         )
     origin = np.asarray(fields.get("space origin", (0.0, 0.0, 0.0)), dtype=np.float64)
     if origin.shape != (3,):
-        raise VolumeError(
-            f"{path}: space origin is {origin.tolist()}; three numbers are needed: correct the header"
-        )
+        raise VolumeError(f"{path}: space origin is {origin.tolist()}; three numbers are needed: correct the header")
     affine = np.eye(4)
     affine[:3, :3] = directions.T
     affine[:3, 3] = origin
@@ -185,12 +177,7 @@ def kept_lines(header: FileHeader | None, shape: tuple[int, ...], affine: np.nda
     kept = []
     for line in header.fields[1:]:
         name, separator, _ = (part.strip() for part in line.partition(":"))
-        if (
-            separator
-            and name not in _SAMPLE_FIELDS
-            and not line.startswith("#")
-            and not _SEGMENT_KEY.match(name)
-        ):
+        if separator and name not in _SAMPLE_FIELDS and not line.startswith("#") and not _SEGMENT_KEY.match(name):
             kept.append(line)
     return kept
 

@@ -25,9 +25,7 @@ def segments_of(fields: dict) -> dict[str, tuple[int, int]]:
 def chosen(segments: dict[str, tuple[int, int]], path: Path) -> list[tuple[int, int]]:
     if len(segments) == 1:
         return list(segments.values())
-    bone = [
-        place for name, place in segments.items() if BONE_NAMES & set(re.findall(r"[a-z]+", name.lower()))
-    ]
+    bone = [place for name, place in segments.items() if BONE_NAMES & set(re.findall(r"[a-z]+", name.lower()))]
     if not bone:
         raise VolumeError(
             f"{path}: has {len(segments)} segments ({', '.join(segments)}) and none is named bone, skull, "

@@ -163,9 +163,7 @@ def write_mask(file: BinaryIO, mask: np.ndarray, *, compressed: bool = True, hea
         file.writelines(pieces(mask))
         return
     # mtime 0: the same volume gives the same bytes
-    with gzip.GzipFile(
-        filename="", fileobj=file, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0
-    ) as packed:
+    with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0) as packed:
         packed.write(head)
         for piece in pieces(mask):
             packed.write(piece)

@@ -1,0 +1,112 @@
+"""Skulls in 3-D: from four sides, side by side, with holes in them, with proposals in the holes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..skulls.defects import Case
+from ..volume import Volume
+from .render import VIEWS, build_scene, frame, render
+from .style import Figure, figure, key, letters, scale_bar, show
+
+_SIDES = {"front": ("R", "L"), "left": ("A", "P"), "back": ("L", "R"), "top": ("L", "R")}
+_LARGE, _SMALL = 420, 250  # pixels of a picture
+
+
+def views(layers: Mapping[str, Volume], *, title: str = "", size: int = _LARGE) -> Figure:
+    """One head from the front, the left, the back and the top, all at one scale; layers named as in COLOURS."""
+    scene = build_scene(layers)
+    span_mm = 1.03 * float(scene.extent_mm.max())
+    with figure(13, 3.75 + 0.3 * bool(title), title) as drawn:
+        for axes, (side, (left, right)) in zip(drawn.subplots(1, 4), _SIDES.items(), strict=True):
+            show(axes, render(scene, view=side, size=size, span_mm=span_mm), side)
+            letters(axes, left, right)
+        scale_bar(axes, size / span_mm)
+        if len(layers) > 1:
+            key(drawn, layers)
+    return drawn
+
+
+def population(skulls: Mapping[str, Volume], *, columns: int = 6, view: tuple[float, float] | str = (35.0, 12.0),
+               title: str = "") -> Figure:
+    """Many skulls under their names, at one scale, from one side."""
+    rows = -(-len(skulls) // columns)
+    pictures, span_mm = _gallery([({"bone": skull}, view) for skull in skulls.values()])
+    with figure(13, 2.35 * rows + 0.4 * bool(title), title) as drawn:
+        grid = drawn.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid[len(skulls):]:
+            axes.axis("off")
+        for axes, name, picture in zip(grid, skulls, pictures, strict=False):
+            show(axes, picture, name)
+        scale_bar(axes, _SMALL / span_mm)
+    return drawn
+
+
+def cases(drawn_cases: Sequence[Case], *, titles: Sequence[str] | None = None, title: str = "") -> Figure:
+    """A column a case: the skull with its hole, and the same with the missing piece, seen from the hole's side.
+
+    titles: one a case; None: its style.
+    """
+    sides = [facing(case.implant, case.defective) for case in drawn_cases]
+    hollow = [({"bone": case.defective}, view) for case, view in zip(drawn_cases, sides, strict=True)]
+    filled = [({**layers, "implant": case.implant}, view)
+              for case, (layers, view) in zip(drawn_cases, hollow, strict=True)]
+    pictures, span_mm = _gallery(hollow + filled)
+    titles = titles or [case.style.replace("_", " ") for case in drawn_cases]
+    width = max(1.7 * len(drawn_cases), 5)
+    with figure(width, 2 * width / len(drawn_cases) + 0.85 + 0.3 * bool(title), title) as drawn:
+        above, below = drawn.subplots(2, len(drawn_cases), squeeze=False)
+        for axes, picture, name in zip(above, pictures, titles, strict=False):
+            show(axes, picture, name)
+        for axes, picture, case in zip(below, pictures[len(drawn_cases):], drawn_cases, strict=True):
+            show(axes, picture, note=f"{case.implant.volume_mm3 / 1000:.0f} cm³")
+        scale_bar(below[-1], _SMALL / span_mm)
+        key(drawn, ["bone", "implant"])
+    return drawn
+
+
+def proposals(drawn_cases: Sequence[Case], proposed: Mapping[str, Sequence[Volume]],
+              scores: Mapping[str, Sequence[float]], *, score: str = "DSC", title: str = "") -> Figure:
+    """A row a case: the truth, then what each method proposes, with its score below."""
+    names = list(proposed)
+    wanted = []
+    for row, case in enumerate(drawn_cases):
+        pieces = [{}, {"implant": case.implant}, *({"proposal": proposed[name][row]} for name in names)]
+        view = facing(case.implant, case.defective)
+        wanted += [({"bone": case.defective, **piece}, view) for piece in pieces]
+    pictures, _ = _gallery(wanted)
+    columns = 2 + len(names)
+    with figure(2.2 * columns + 0.3, 2.45 * len(drawn_cases) + 0.6 + 0.3 * bool(title), title) as drawn:
+        grid = drawn.subplots(len(drawn_cases), columns, squeeze=False)
+        for axes, picture in zip(grid.ravel(), pictures, strict=True):
+            show(axes, picture)
+        for axes, name in zip(grid[0], ["defective skull", "truth", *names], strict=True):
+            axes.set_title(name)
+        for row, (line, case) in enumerate(zip(grid, drawn_cases, strict=True)):
+            line[0].set_ylabel(case.style.replace("_", " "))
+            for axes, name in zip(line[2:], names, strict=True):
+                axes.set_xlabel(f"{score} {scores[name][row]:.2f}", labelpad=1)
+        key(drawn, ["bone", "implant", "proposal"])
+    return drawn
+
+
+def facing(part: Volume, skull: Volume) -> tuple[float, float]:
+    """The view (azimuth, elevation) that looks at a part from outside the head; from ahead if the part is empty."""
+    bone = skull.voxel_to_mm(np.argwhere(skull.mask[::4, ::4, ::4]) * 4)
+    place = part.voxel_to_mm(np.argwhere(part.mask[::2, ::2, ::2]) * 2)
+    if not len(place) or not len(bone):
+        return VIEWS["front"]
+    low, high = bone.min(axis=0), bone.max(axis=0)
+    middle = np.array([*(low + high)[:2] / 2, high[2] - 0.45 * (high - low)[1]])
+    rays = place - middle
+    x, y, z = (rays / np.linalg.norm(rays, axis=1)[:, None]).mean(axis=0)
+    azimuth = float(np.degrees(np.arctan2(x, -y))) if np.hypot(x, y) > 0.1 else 0.0  # straight above, or on both sides
+    elevation = float(np.degrees(np.arctan2(z, np.hypot(x, y))))
+    return azimuth, float(np.clip(elevation, -10, 60))
+
+
+def _gallery(wanted: Sequence[tuple[Mapping[str, Volume], tuple[float, float] | str]]) -> tuple[list, float]:
+    """Small pictures of (layers, view), all at one scale, and the mm across each."""
+    scenes = [(build_scene(layers, detail_vox=150), view) for layers, view in wanted]
+    span_mm = max(frame(scene, view)[1] for scene, view in scenes)
+    return [render(scene, view=view, size=_SMALL, span_mm=span_mm) for scene, view in scenes], span_mm

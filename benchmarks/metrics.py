@@ -135,17 +135,20 @@ def monai(case: Case) -> dict[str, float]:
     }
 
 
-PEERS = {"surface_distance": surface_distance, "monai": monai, "challenge": challenge}
+# name: (what it does, the module to import before the clock starts, how many times)
+PEERS = {
+    "surface_distance": (surface_distance, "surface_distance", 5),
+    "monai": (monai, "monai.metrics", 2),
+    "challenge": (challenge, "scipy.ndimage", 1),
+}
+OURS_A_ROUND = 5
 
 
-def timed(work: Callable[[], object], times: int) -> tuple[list[float], object]:
-    """Seconds of each run, and the last result."""
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        result = work()
-        seconds.append(time.perf_counter() - start)
-    return seconds, result
+def timed(work: Callable[[], object]) -> tuple[float, object]:
+    """Seconds of one run, and its result."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
 
 
 def check_agreement(ours: dict, theirs: dict[str, dict[str, float]]) -> None:
@@ -167,18 +170,21 @@ def measure(options: argparse.Namespace) -> dict:
 
     say("building the case")
     case = build_case(options.skull)
-    say("timing cranial")
-    first_call = timed(run, 1)[0]
-    seconds, scores = timed(run, options.repeat)
-    medians, results = {"cranial": statistics.median(seconds)}, {"cranial": scores.as_dict()}
+    first_call_seconds, scores = timed(run)
+    results, seconds, ratios = {"cranial": scores.as_dict()}, {"cranial": []}, {}
     warnings.simplefilter("ignore")  # the peers' own, about their use of scipy and torch
     for name in options.peers:
-        say(f"timing {name}" + (" (a minute or more)" if name == "challenge" else ""))
-        peer = functools.partial(PEERS[name], case)
-        if name != "challenge":  # imports and caches, which a call that long does not notice
-            peer()
-        seconds, results[name] = timed(peer, 1 if name == "challenge" else options.peer_repeat)
-        medians[name] = statistics.median(seconds)
+        work, module, rounds = PEERS[name]
+        say(f"timing cranial and {name}" + (" (a minute or more)" if name == "challenge" else ""))
+        importlib.import_module(module)
+        seconds[name], ours = [], []
+        for _ in range(rounds):  # by turns, so that whatever else the machine does slows both
+            ours += [timed(run)[0] for _ in range(OURS_A_ROUND)]
+            elapsed, results[name] = timed(functools.partial(work, case))
+            seconds[name].append(elapsed)
+        ours += [timed(run)[0] for _ in range(OURS_A_ROUND)]
+        seconds["cranial"] += ours
+        ratios[f"metrics_vs_{name}"] = statistics.median(seconds[name]) / statistics.median(ours)
     check_agreement(results["cranial"], {name: results[name] for name in options.peers})
     return {
         "benchmark": "metrics",
@@ -195,9 +201,10 @@ def measure(options: argparse.Namespace) -> dict:
             "numpy": metadata.version("numpy"),
             "scipy": metadata.version("scipy"),
         },
-        "seconds": medians | {"cranial_first_call": first_call[0]},
+        "seconds": {name: statistics.median(each) for name, each in seconds.items()},
+        "first_call_seconds": first_call_seconds,
         "scores": results,
-        "ratios": {f"metrics_vs_{name}": medians[name] / medians["cranial"] for name in options.peers},
+        "ratios": ratios,
     }
 
 
@@ -209,10 +216,10 @@ def show(result: dict) -> None:
     columns = ("dsc", "bdsc", "hd95_mm", "hd95_monai_mm", "surface_dice", "msd_mm", "msd_of_means_mm")
     print(f"{'':17}{'seconds':>9}{'ratio':>7}  " + "".join(f"{name:>16}" for name in columns))
     for name, scores in result["scores"].items():
-        ratio = seconds[name] / seconds["cranial"]
+        ratio = result["ratios"].get(f"metrics_vs_{name}", 1.0)
         cells = "".join(f"{scores[column]:16.4f}" if column in scores else f"{'':16}" for column in columns)
         print(f"{name:17}{seconds[name]:9.3f}{ratio:7.1f}  {cells}")
-    print(f"\nfirst call of cranial in this process: {seconds['cranial_first_call']:.2f} s")
+    print(f"\nfirst call of cranial in this process: {result['first_call_seconds']:.2f} s")
     print("surface-distance has another convention, see cranial/surface.py")
 
 
@@ -221,9 +228,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--skull", type=Path, help="cut the hole into this complete head")
-    parser.add_argument("--repeat", type=int, default=9, help="runs of cranial, the median counts; default: 9")
-    parser.add_argument("--peer-repeat", type=int, default=3, help="runs of the quick peers; default: 3")
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="default: all")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="default: all")
     options = parser.parse_args()
     if "surface_distance" in options.peers and not importlib.util.find_spec("surface_distance"):
         parser.error("surface-distance is not installed: pip install -e .[bench]")

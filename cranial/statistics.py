@@ -31,9 +31,7 @@ class Significance:
         return asdict(self)
 
 
-def wilcoxon(
-    a: Sequence[float], b: Sequence[float], *, clusters: Sequence[Hashable] | None = None
-) -> Significance:
+def wilcoxon(a: Sequence[float], b: Sequence[float], *, clusters: Sequence[Hashable] | None = None) -> Significance:
     """Compare two methods on the same cases: a[n] and b[n] score case n, cut into skull clusters[n].
 
     Exact: all 2**clusters ways to flip the signs of whole clusters; reaching p < 0.01 takes 8 skulls. Normal:
@@ -65,9 +63,7 @@ def wilcoxon(
 
 def _labels(clusters: Sequence[Hashable], cases: int) -> np.ndarray:
     if len(clusters) != cases:
-        raise ValueError(
-            f"clusters has {len(clusters)} entries for {cases} cases; name the skull of each case"
-        )
+        raise ValueError(f"clusters has {len(clusters)} entries for {cases} cases; name the skull of each case")
     code: dict[Hashable, int] = {}
     return np.array([code.setdefault(cluster, len(code)) for cluster in clusters])
 
@@ -79,8 +75,7 @@ def _differences(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
     odd = np.flatnonzero(~(np.isfinite(a) & np.isfinite(b)))
     if len(odd):
         raise ValueError(
-            f"case {odd[0]} has the scores {a[odd[0]]} and {b[odd[0]]}; score failures too, as "
-            "metrics.evaluate does"
+            f"case {odd[0]} has the scores {a[odd[0]]} and {b[odd[0]]}; score failures too, as metrics.evaluate does"
         )
     return a - b
 

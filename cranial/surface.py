@@ -87,9 +87,7 @@ def surface_distances(
     ours, theirs = (surface(mask[box].transpose(order)) for mask in (predicted, reference))
     from_ours, from_theirs = np.flatnonzero(ours), np.flatnonzero(theirs)
     if not (len(from_ours) and len(from_theirs)):
-        return SurfaceDistances(
-            *(np.full(len(each), diagonal_mm) for each in (from_ours, from_theirs)), diagonal_mm
-        )
+        return SurfaceDistances(*(np.full(len(each), diagonal_mm) for each in (from_ours, from_theirs)), diagonal_mm)
     return SurfaceDistances(
         np.sqrt(nearest_squared(theirs, from_ours, sides_mm, limit_mm2=np.inf)),
         np.sqrt(nearest_squared(ours, from_theirs, sides_mm, limit_mm2=np.inf)),
@@ -119,9 +117,7 @@ def count_within(
     order = _memory_order(first)
     margin_vox = [int(within_mm / side) + 1 for side in spacing_mm]
     box = grow(union_box(first, second), margin_vox, target.shape)
-    first, second, target = (
-        np.ascontiguousarray(each[box].transpose(order)) for each in (first, second, target)
-    )
+    first, second, target = (np.ascontiguousarray(each[box].transpose(order)) for each in (first, second, target))
     asked = np.flatnonzero(first | second)
     limit_mm2 = reaching(within_mm) ** 2
     found_mm2 = nearest_squared(
@@ -141,9 +137,7 @@ def union_box(first: np.ndarray, second: np.ndarray) -> Box:
     boxes = [box for box in map(_box, (first, second)) if box is not None]
     if not boxes:
         return (slice(0, 0),) * 3
-    return tuple(
-        slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True)
-    )
+    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))
 
 
 def grow(box: Box, margin_vox: list[int], shape: tuple[int, ...]) -> Box:
@@ -169,18 +163,14 @@ def check_masks(spacing_mm: Spacing, **masks: np.ndarray) -> None:
     first_name, first = next(iter(masks.items()))
     for name, mask in masks.items():
         if mask.dtype != bool or mask.ndim != 3:
-            raise ValueError(
-                f"{name} is {mask.dtype} of shape {mask.shape}, not bool (I, J, K): pass {name} > 0"
-            )
+            raise ValueError(f"{name} is {mask.dtype} of shape {mask.shape}, not bool (I, J, K): pass {name} > 0")
         if mask.shape != first.shape:
             raise ValueError(
                 f"{name} has shape {mask.shape}, {first_name} {first.shape}; bring both onto one grid with "
                 "volume.resample(moving, like=fixed)"
             )
     if len(spacing_mm) != 3 or not all(np.isfinite(side) and side > 0 for side in spacing_mm):
-        raise ValueError(
-            f"spacing_mm is {tuple(spacing_mm)}; give three voxel sides in mm, finite and above 0"
-        )
+        raise ValueError(f"spacing_mm is {tuple(spacing_mm)}; give three voxel sides in mm, finite and above 0")
     across_mm = diagonal(first.shape, spacing_mm)
     if across_mm >= FAR * min(spacing_mm):
         raise ValueError(

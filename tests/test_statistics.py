@@ -138,9 +138,7 @@ def test_eight_skulls_that_all_agree_are_what_it_takes_for_one_percent():
 
 @pytest.mark.parametrize(("a", "b"), [([0.9, 0.8], [0.9]), ([], []), ([[0.9]], [[0.8]])])
 def test_scores_that_are_no_pairs_are_refused(a, b):
-    with pytest.raises(
-        ValueError, match=r"a has shape \(.*\), b \(.*\); give one score a case, in the same order"
-    ):
+    with pytest.raises(ValueError, match=r"a has shape \(.*\), b \(.*\); give one score a case, in the same order"):
         wilcoxon(a, b)
 
 

@@ -328,6 +328,19 @@ def test_the_best_weights_are_those_of_the_best_validation_and_nan_is_never_best
     ]
 
 
+def test_the_checkpoint_knows_of_best_weights_as_soon_as_they_are_written(tmp_path):
+    """Else a run killed before its next checkpoint would come back with a best that its file is not."""
+    known = []
+
+    def batches(index):
+        if index == 3:
+            known.append(checkpoint.load(tmp_path / "last.safetensors")["progress"])
+        return heads(index)
+
+    run(Inpainter(), tmp_path, steps=4, batches=batches, checkpoint_minutes=None)
+    assert (known[0]["step"], known[0]["best_step"], known[0]["validated"]) == (3, 3, 3)
+
+
 def test_a_run_without_validation_has_no_best(tmp_path):
     result = plain(Point(), tmp_path, 1, lambda index: torch.tensor(1.0))
     assert result.best is None and result.best_value is None and result.last.is_file()
@@ -441,6 +454,24 @@ def test_arrays_become_tensors_and_kernels_and_volumes_become_channels_last(tmp_
         assert tensor.is_contiguous(memory_format=torch.channels_last_3d)
     run(learner, tmp_path / "not", steps=1, batches=batches, channels_last=False)
     assert looks[1][0].is_contiguous()
+
+
+def test_the_optimiser_comes_back_in_the_memory_format_of_the_weights(tmp_path):
+    class Deep(Inpainter):
+        def __init__(self):
+            super().__init__()
+            self.net[4] = nn.Conv3d(4, 1, 3, padding=1)
+            self.optimizer = torch.optim.AdamW(self.net.parameters(), 1.0)
+
+        def optimizers(self):
+            return {"net": self.optimizer}
+
+    run(Deep(), tmp_path, steps=1)
+    resumed = Deep()
+    run(resumed, tmp_path, steps=1)
+    moments = resumed.optimizer.state[resumed.net[4].weight]
+    for name in ("exp_avg", "exp_avg_sq"):
+        assert moments[name].stride() == resumed.net[4].weight.stride() != (108, 27, 9, 3, 1)
 
 
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path):

@@ -69,7 +69,7 @@ def test_smoothing_rounds_the_corners_and_keeps_volume_and_thin_bone(tmp_path):
     for smoothing_mm in (0, 0.3, 0.5, 0.8):
         mesh = trimesh.load_mesh(volume.write_mesh(skull, tmp_path / "plate.stl", smoothing_mm=smoothing_mm))
         assert mesh.volume == pytest.approx(skull.volume_mm3, rel=0.04)
-        assert np.ptp(mesh.vertices, axis=0)[0] > 11
+        assert np.ptp(mesh.vertices, axis=0)[0] > 10
     rough, smooth = (
         trimesh.load_mesh(volume.write_mesh(smooth_head(), tmp_path / "head.stl", smoothing_mm=mm)) for mm in (0, 0.8)
     )
@@ -244,6 +244,7 @@ def test_what_is_no_solid_at_all_is_refused(tmp_path):
             b"v 0 0 0\nv 10 0 0\nv 0 10 0\n",
             "points.obj: (cannot be read as a mesh|the mesh has no triangles)",
         ),
+        "flat.obj": (b"v 0 0\nv 10 0\nv 0 10\nf 1 2 3\n", "flat.obj: cannot be read as a mesh .*incomplete"),
         "nan.stl": (_with_a_vertex_at_infinity(good.read_bytes()), "at infinity or NaN; export it again"),
     }
     for name, (content, message) in cases.items():
@@ -256,11 +257,7 @@ def test_a_grid_that_cannot_be_is_refused(tmp_path):
     ball().export(tmp_path / "ball.stl")
     with pytest.raises(VolumeError, match="mesh_spacing_mm is 0; give a spacing above 0 mm, for example 1"):
         volume.read(tmp_path / "ball.stl", mesh_spacing_mm=0)
-    with pytest.raises(
-        VolumeError,
-        match=r"ball.stl at 0.001 mm: the header claims 20005 x 20005 x 20005 "
-        r"voxels",
-    ):
+    with pytest.raises(VolumeError, match="20005 x 20005 x 20005 voxels at mesh_spacing_mm 0.001; the limit is"):
         volume.read(tmp_path / "ball.stl", mesh_spacing_mm=0.001)
 
 

@@ -225,6 +225,12 @@ def test_several_segments_without_a_bone_among_them_are_refused_by_name(tmp_path
         volume.read(path)
 
 
+def test_a_segment_without_a_label_is_refused(tmp_path):
+    path = segmentation(tmp_path / "head.seg.nrrd", VALUES, {"bone": (0, "one")})
+    with pytest.raises(VolumeError, match="segment 0 has layer '0' and label 'one'; both must be whole numbers"):
+        volume.read(path)
+
+
 def test_a_segmentation_has_no_hounsfield_units(tmp_path):
     path = segmentation(tmp_path / "head.seg.nrrd", VALUES, {"bone": (0, 1)})
     with pytest.raises(VolumeError, match="is a segmentation, so threshold_hu 200 means nothing; leave it out"):
@@ -415,6 +421,8 @@ def test_truncated_and_damaged_data_are_refused(tmp_path):
         volume.read(put(tmp_path / "head.nrrd", VALUES.tobytes() + b"1", encoding="raw"))
     with pytest.raises(VolumeError, match="holds 19252 numbers, the header claims 19251"):
         volume.read(put(tmp_path / "head.nrrd", b"1 " * 19252, encoding="ascii"))
+    with pytest.raises(VolumeError, match="not every voxel is a number .*bone.*; export it with encoding gzip"):
+        volume.read(put(tmp_path / "head.nrrd", b"1 " * 19250 + b"bone", encoding="ascii"))
 
 
 def test_what_is_no_nrrd_at_all_is_refused(tmp_path):

@@ -2,7 +2,7 @@
 
 render    how does a mask look from here? (ray casting, shaded)
 solids    what do skulls, defects and proposals look like in 3-D?
-slices    and in section?
+sections  and in section?
 compared  where do proposal and truth differ?
 learning  what does the network see, and how did its training go?
 style     what do all figures share?
@@ -12,8 +12,8 @@ Nothing is computed here that is not drawing.
 
 from .compared import comparison, score_chart
 from .learning import training_cases, training_curves
-from .render import COLOURS, VIEWS, build_scene, render
-from .slices import slices
+from .render import COLOURS, VIEWS, build_scene, camera, render
+from .sections import slices
 from .solids import cases, facing, population, proposals, views
 from .style import Figure
 
@@ -22,6 +22,7 @@ __all__ = [
     "VIEWS",
     "Figure",
     "build_scene",
+    "camera",
     "cases",
     "comparison",
     "facing",

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..volume import Volume
 from .render import build_scene, render
-from .slices import middle_mm, section
+from .sections import bounds_mm, middle_mm, section
 from .solids import facing
 from .style import FAINT, Figure, figure, key, show
 
@@ -30,14 +30,17 @@ def comparison(reference: Volume, predicted: Volume, defective: Volume, *, score
         "extra": defective.with_mask(found & ~truth),
     }
     view = facing(reference if truth.any() else predicted, defective)
-    at_mm = middle_mm({"implant": reference, "proposal": predicted, "bone": defective})
+    pieces = {"implant": reference, "proposal": predicted}
+    at_mm = middle_mm(pieces)
+    low, high = bounds_mm(pieces)
+    across_mm = 1.3 * float((high - low).max())
     with figure(13, 3.3, "   ".join(part for part in (title, score) if part)) as drawn:
         panels = drawn.subplots(1, 5)
         solids = ({"bone": defective, "implant": reference}, {"bone": defective, "proposal": predicted}, difference)
         for axes, layers, name in zip(panels, solids, ("truth", "proposal", "difference"), strict=False):
             show(axes, render(build_scene(layers, detail_vox=200), view=view, size=300), name)
         for axes, plane in zip(panels[3:], ("axial", "coronal"), strict=True):
-            section(axes, {"bone": defective, "implant": reference, "proposal": predicted}, plane, at_mm)
+            section(axes, {"bone": defective, **pieces}, plane, at_mm, across_mm=across_mm)
         key(drawn, ["implant", "proposal", "agreed", "missed", "extra"])
     return drawn
 

@@ -28,7 +28,7 @@ def training_cases(inputs: np.ndarray, targets: np.ndarray, seen: np.ndarray, wa
             affine = np.diag([*[_EDGE_MM / fine.shape[-1]] * 3, 1.0])
             layers = {"bone": Volume(fine[0] > 0.5, affine), "implant": Volume(piece[0] > 0.5, affine)}
             view = facing(layers["implant"], layers["bone"])
-            show(above, render(build_scene(layers), view=view, size=260, span_mm=1.2 * _EDGE_MM))
+            show(above, render(build_scene(layers), view=view, size=260, span_mm=_EDGE_MM))
             show(below, _section(coarse[0], target[0]))
             below.images[0].set_interpolation("nearest")
         grid[0, 0].set_ylabel("what is cut")

@@ -99,10 +99,12 @@ def facing(part: Volume, skull: Volume) -> tuple[float, float]:
     low, high = bone.min(axis=0), bone.max(axis=0)
     middle = np.array([*(low + high)[:2] / 2, high[2] - 0.45 * (high - low)[1]])
     rays = place - middle
-    x, y, z = (rays / np.linalg.norm(rays, axis=1)[:, None]).mean(axis=0)
-    azimuth = float(np.degrees(np.arctan2(x, -y))) if np.hypot(x, y) > 0.1 else 0.0  # straight above, or on both sides
-    elevation = float(np.degrees(np.arctan2(z, np.hypot(x, y))))
-    return azimuth, float(np.clip(elevation, -10, 60))
+    rays /= np.linalg.norm(rays, axis=1)[:, None]
+    x, y, z = rays.mean(axis=0)
+    azimuth, level = float(np.degrees(np.arctan2(x, -y))), np.hypot(x, y)
+    if level < 0.5 * np.hypot(rays[:, 0], rays[:, 1]).mean():  # on both sides, or around the vertex
+        azimuth, level = (0.0 if y <= 0 else 180.0), level + 0.3
+    return azimuth, float(np.clip(np.degrees(np.arctan2(z, level)), -10, 60))
 
 
 def _gallery(wanted: Sequence[tuple[Mapping[str, Volume], tuple[float, float] | str]]) -> tuple[list, float]:

@@ -96,6 +96,6 @@ def scale_bar(axes: Axes, pixels_a_mm: float, *, length_mm: float = 50.0, colour
 
 def key(drawn: Figure, layers: Iterable[str]) -> None:
     """What the colours mean, below the pictures."""
-    patches = [Patch(color=COLOURS[name], label=NAMES[name]) for name in layers]
+    patches = [Patch(facecolor=COLOURS[name], edgecolor=FAINT, lw=0.5, label=NAMES[name]) for name in layers]
     drawn.legend(handles=patches, loc="outside lower left", ncols=len(patches), fontsize=9.5, handlelength=1,
                  handleheight=1)

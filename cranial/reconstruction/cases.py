@@ -65,7 +65,10 @@ class SkullPool:
         cache: Path | None = None,
         progress: bool = True,
     ) -> "SkullPool":
-        """Phantoms 0 ... count-1; those already in the folder `cache` are read instead of made."""
+        """Phantoms 0 ... count-1; those already in the folder `cache` are read instead of made.
+
+        A cache is of one version of the package: empty it after an update.
+        """
         from tqdm.auto import tqdm
 
         from ..skulls.phantom import phantom
@@ -74,7 +77,7 @@ class SkullPool:
         plane = Midplane(np.zeros(3), np.array([1.0, 0.0, 0.0]), 1.0)
         pool = np.empty((count, side, side, side), np.uint8)
         for item in tqdm(range(count), desc="phantoms", disable=not progress):
-            path = None if cache is None else Path(cache) / f"phantom-{seed}-{item:05d}-{side}.npz"
+            path = None if cache is None else Path(cache) / f"phantom-{seed}-{item:05d}-{side}-{spacing_mm:g}mm.npz"
             if path is not None and path.exists():
                 with np.load(path, allow_pickle=False) as stored:
                     pool[item] = stored["occupancy"]

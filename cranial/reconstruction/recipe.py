@@ -16,7 +16,7 @@ from ..train import TrainResult, load_players, train
 from .cases import SkullPool, Strength, draw_batch
 from .learner import ReconstructionLearner
 
-_VALIDATION_SEED, _VALIDATION_SKULLS = 990_001, 8  # phantoms that no training draws
+_VALIDATION_SEED, _VALIDATION_SKULLS, _VALIDATION_CASES = 990_001, 8, 16  # phantoms that no training draws
 
 
 class Recipe(Params):
@@ -36,6 +36,7 @@ class Recipe(Params):
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     phantoms: int = Field(default=100, ge=0)
     phantom_seed: int = Field(default=0, ge=0)
+    phantom_spacing_mm: float = Field(default=1.2, gt=0, le=8, description="voxels the phantoms are made with")
     heads: tuple[Path, ...] = Field(default=(), description="files of complete real skulls")
     head_share: float = Field(default=0.5, ge=0, le=1, description="share of the cases cut from real skulls")
     pool_side: int = Field(default=128, ge=16)
@@ -57,9 +58,7 @@ def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool]
 
     found, shares = [], []
     if recipe.phantoms:
-        found.append(
-            SkullPool.of_phantoms(recipe.phantoms, seed=recipe.phantom_seed, side=recipe.pool_side, cache=cache)
-        )
+        found.append(_phantom_pool(recipe, recipe.phantoms, recipe.phantom_seed, cache))
         shares.append(1 - recipe.head_share if recipe.heads else 1.0)
     if recipe.heads:
         found.append(SkullPool.of([volume.read(path) for path in recipe.heads], recipe.pool_side))
@@ -87,22 +86,11 @@ def train_reconstruction(
     """
     folder = Path(folder)
     skulls, shares = pools(recipe, cache=cache)
-    held_out = SkullPool.of_phantoms(_VALIDATION_SKULLS, seed=_VALIDATION_SEED, side=recipe.pool_side, cache=cache)
-    validation = [
-        _tensors(
-            draw_batch(
-                [held_out],
-                [1.0],
-                seed=_VALIDATION_SEED,
-                step=i,
-                batch=1,
-                side=recipe.side,
-                strength=recipe.strength,
-                styles=recipe.styles,
-            )
-        )
-        for i in range(16)
-    ]
+    validation = []
+    if validate_every is not None:
+        held_out = _phantom_pool(recipe, _VALIDATION_SKULLS, _VALIDATION_SEED, cache)
+        draw = _batches(recipe.model_copy(update={"seed": _VALIDATION_SEED, "batch": 1}), [held_out], [1.0])
+        validation = [draw(index) for index in range(_VALIDATION_CASES)]
     torch.manual_seed(recipe.seed)
     learner = ReconstructionLearner(
         recipe.shape,
@@ -130,8 +118,8 @@ def train_reconstruction(
         workers=workers,
         log_every=20,
         validate_every=validate_every,
-        target="dsc",
-        goal="highest",
+        target="dsc" if validation else None,
+        goal="highest" if validation else None,
         checkpoint_minutes=checkpoint_minutes,
         progress=progress,
     )
@@ -169,6 +157,12 @@ def _batches(recipe: Recipe, skulls: list[SkullPool], shares: list[float]) -> Ca
         )
 
     return batch
+
+
+def _phantom_pool(recipe: Recipe, count: int, seed: int, cache: Path | None) -> SkullPool:
+    return SkullPool.of_phantoms(
+        count, seed=seed, side=recipe.pool_side, spacing_mm=recipe.phantom_spacing_mm, cache=cache
+    )
 
 
 def _tensors(pair: tuple[np.ndarray, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -127,6 +127,8 @@ def find_vault(skull: Volume) -> Vault:
     low = max(heights[0], int(top - round(85 / spacing[2])))
     high = max(low + 1, int(top - round(35 / spacing[2])))
     flat = lps.mask[:, :, low:high].any(axis=2)
+    if not flat.any():  # a scrap of bone, not a head: take all of it
+        flat = lps.mask.any(axis=2)
     x, y = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
     length, breadth = (y[-1] - y[0] + 1) * spacing[1], (x[-1] - x[0] + 1) * spacing[0]
     middle = lps.voxel_to_mm(np.array([[0.5 * (x[0] + x[-1]), 0.5 * (y[0] + y[-1]), top]], float))[0]

@@ -1,5 +1,7 @@
 """A skull as mid-plane and mirror see it: its main bone on an isotropic grid, without jaw and neck."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -8,6 +10,7 @@ from cranial.volume import Volume
 
 HEAD_MM = 160.0  # what lies further below the vertex (jaw, neck, shoulders) has a symmetry of its own
 LARGEST_MM = 1000.0
+SMALLEST_MM = 30.0
 SPARE_MM = 20.0
 
 
@@ -52,12 +55,18 @@ def main_parts(bone: np.ndarray) -> np.ndarray:
 
 
 def checked(bone: np.ndarray, spacing_mm: float, skull: Volume) -> np.ndarray:
-    """The same bone; ValueError if it is next to nothing."""
+    """The same bone; ValueError if it is next to nothing or flat."""
     bone_cm3 = np.count_nonzero(bone) * spacing_mm**3 / 1000
     if bone_cm3 < 5:
         raise ValueError(
             f"{_name(skull)}: {bone_cm3:.3g} cm3 of connected bone are too little for a mid-plane; check "
             f"the threshold, and that the spacing, {_times(skull.spacing_mm)}, is in mm"
+        )
+    size_mm = [spacing_mm * (part.stop - part.start) for part in bounding_box(bone)]
+    if min(size_mm) < SMALLEST_MM:
+        raise ValueError(
+            f"{_name(skull)}: the bone measures {_times(size_mm)} mm, too flat for a mid-plane; give the whole head, "
+            f"and check that the spacing, {_times(skull.spacing_mm)}, is in mm"
         )
     return bone
 
@@ -85,5 +94,5 @@ def _name(skull: Volume) -> str:
     return str(skull.source or "the skull")
 
 
-def _times(numbers: tuple[float, ...]) -> str:
+def _times(numbers: Sequence[float]) -> str:
     return " x ".join(f"{number:.4g}" for number in numbers)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.optimize import OptimizeResult, minimize
 
-from cranial.resampling import sample
+from cranial.resampling import bounding_box, sample
 from cranial.symmetry.bone import checked, cover, lowest_slice, main_parts, signed_distance, without_slices
 from cranial.volume import Volume
 
@@ -14,6 +14,8 @@ SPACING_MM = 2.0
 TILTS = np.tan(np.radians(np.arange(-35, 36, 5)))
 OFFSETS_MM = np.arange(-24.0, 25.0, 4.0)
 STARTS = 4
+TILT_COST = 0.08  # of tan^2: between planes that fit nearly alike (a round vault, half of it gone) the upright one
+CUT_MM = 4.0  # nothing is known below the lowest bone; its cut edge is no shape of the head
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Midplane:
 
     point_mm: np.ndarray
     normal_mm: np.ndarray
-    agreement: float  # share of the bone whose mirror image lies in bone or within 2 mm of it, 0 to 1
+    agreement: float  # share of the bone with bone within 2 mm of its mirror image, 0 to 1
 
     @property
     def axes(self) -> np.ndarray:
@@ -40,7 +42,7 @@ def find_midplane(skull: Volume) -> Midplane:
     """The plane that best maps the bone of the head onto itself; a large hole on one side hardly moves it.
 
     The head may be turned up to 35 degrees to the side (yaw) and tilted as much (roll), and lie anywhere in
-    the grid. Raises ValueError for an empty mask, for next to no bone and for a size no head has.
+    the grid. Raises ValueError for an empty mask, for next to no bone and for a size that no head has.
     """
     affine, shape = cover(skull, np.eye(3), SPACING_MM)
     bone = main_parts(sample(skull.mask, skull.affine, shape, affine) > 0.3)
@@ -51,15 +53,19 @@ def find_midplane(skull: Volume) -> Midplane:
     on_surface = np.argwhere(bone & (signed_mm > -SPACING_MM)) * SPACING_MM
     centre = np.median(on_surface, axis=0)
     points = np.random.default_rng(0).permutation(on_surface - centre)
+    known_from = bounding_box(bone)[2].start * SPACING_MM + CUT_MM - centre[2]
+    points = points[points[:, 2] > known_from]
     few, many = points[:1200], points[:6000]
     off_mm = signed_mm + 0.5 * SPACING_MM  # 0 in the outermost voxels of bone, where the points are
 
     def misfit(plane: np.ndarray, of: np.ndarray, forgiven_mm: float) -> float:
         # Geman-McClure, d^2 / (d^2 + c^2): bone across from a hole costs 1, however wide the hole
-        index = (_images(of, plane) + centre).T / SPACING_MM
+        images = _images(of, plane)
+        index = (images[images[:, 2] > known_from] + centre).T / SPACING_MM
         squared = ndimage.map_coordinates(off_mm, index, order=1, mode="nearest") ** 2
-        beyond_range = max(0.0, float(np.abs(plane[:2]).max()) - 0.9)
-        return float(np.mean(squared / (squared + forgiven_mm**2))) + beyond_range
+        costs = np.append(squared / (squared + forgiven_mm**2), 1.0)
+        beyond_range = max(0.0, np.abs(plane[:2]).max() - TILTS[-1] - 0.05)
+        return float(costs.mean() + TILT_COST * (plane[:2] @ plane[:2]) + beyond_range)
 
     def refined(plane: np.ndarray, of: np.ndarray, forgiven_mm: float, step: float) -> OptimizeResult:
         simplex = plane + step * np.array([[0, 0, 0], [0.08, 0, 0], [0, 0.08, 0], [0, 0, 3]])
@@ -70,6 +76,7 @@ def find_midplane(skull: Volume) -> Midplane:
     best = min((refined(start, few, 6.0, 1.0) for start in starts), key=lambda fit: fit.fun)
     plane = refined(best.x, many, 3.0, 0.3).x
     images = _images(np.argwhere(bone) * SPACING_MM - centre, plane)
+    images = images[images[:, 2] > known_from]
     normal = _normal(*plane[:2])
     return Midplane(
         point_mm=affine[:3, 3] + centre + plane[2] * normal,

@@ -139,6 +139,9 @@ def mirrored_vault(head: Head, bend: np.ndarray) -> np.ndarray:
     distance = np.linalg.norm(points, axis=1)
     vault = (distance > 0.25 * head.length_mm) & (distance < 0.75 * head.length_mm)
     vault &= points[:, 2] > np.sin(np.radians(LOWEST_DEG)) * distance
+    # a head tilted in the scanner was cut off tilted: what the mirror shows below the scan is no defect
+    down = -head.affine[2, :3]
+    vault &= voxels @ down < (np.argwhere(head.bone) @ down).max()
     mirrored = np.zeros_like(head.occupancy)
     for part in np.array_split(np.flatnonzero(vault), 16):
         images = (points[part] + cubic_terms(points[part]) @ bend) * FLIP
@@ -150,8 +153,8 @@ def fills_a_hole(head: Head, candidates: np.ndarray, complete: np.ndarray) -> np
     """The candidates that close a hole in the shell around the middle of the head: bool (I, J, K).
 
     On the ray from the middle through a candidate no bone lies within 15 mm of it: else the bone is there,
-    only elsewhere. And `complete` has nothing more than 25 mm nearer: else it is behind the vault, in the face
-    or the base.
+    only elsewhere. And `complete` has nothing more than 25 mm nearer: else it lies behind the vault, in face
+    or base.
     """
     voxels = np.argwhere(candidates)
     points = head.points(voxels)

@@ -16,13 +16,14 @@ def largest_part(mask: np.ndarray) -> np.ndarray:
     box = bounding_box(mask)
     if box is None:
         return mask
-    labels, count = label(mask[box])
+    order = np.argsort(mask.strides)[::-1]  # fastest axis last: label and its result walk memory in one line
+    part, kept = mask[box].transpose(order), np.zeros_like(mask)
+    labels, count = label(part)
     if count < 2:
         return mask
     sizes = np.zeros(count + 1, dtype=np.int64)
-    for plane in np.moveaxis(labels, 2, 0):  # bincount converts its input to int64: keep that copy small
+    for plane in labels:  # bincount converts its input to int64: keep that copy small
         sizes += np.bincount(plane.ravel(), minlength=count + 1)
     sizes[0] = 0
-    kept = np.zeros_like(mask)
-    kept[box] = labels == sizes.argmax()
+    np.equal(labels, sizes.argmax(), out=kept[box].transpose(order))
     return kept

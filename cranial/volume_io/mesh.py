@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cranial.volume_io.checks import FileHeader, VolumeError, check_claim, describe
+from cranial.volume_io.checks import FileHeader, VolumeError, describe, times
 from cranial.volume_io.stream import atomic
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ MARGIN_VOX = 2
 MIN_EXTENT_MM, MAX_EXTENT_MM = 2.0, 2000.0
 VOLUME_TOLERANCE = 0.02  # by which smoothing may change what a surface encloses
 _LEVELS = 10  # halvings of the interval in which the level is sought
+MAX_VOXELS = 2**30
 MAX_OPEN_RAYS = 0.05  # share of the rays through the mesh
 
 
@@ -44,7 +45,11 @@ def read_mesh(
         affine[:3, 3] = vertices.min(axis=0) - MARGIN_VOX * spacing_mm
         shape = tuple(int(size) for size in np.ceil(extent / spacing_mm).astype(np.int64) + 2 * MARGIN_VOX + 1)
         header = None
-        check_claim(shape, 1, f"{path} at {spacing_mm:g} mm")
+        if np.prod(shape, dtype=np.float64) > MAX_VOXELS:
+            raise VolumeError(
+                f"{path}: spans {describe(extent)} mm, {times(shape)} voxels at mesh_spacing_mm {spacing_mm:g}; the "
+                f"limit is {MAX_VOXELS} voxels: choose a larger spacing, or remove what lies far from the skull"
+            )
     inverse = np.linalg.inv(affine)
     vertices = vertices @ inverse[:3, :3].T + inverse[:3, 3]
     mask, open_rays = fill(vertices, faces, shape)
@@ -111,6 +116,8 @@ def _surface(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if np.isfinite(mesh.vertices).all():
             mesh.merge_vertices(merge_tex=True, merge_norm=True)  # drops what is not finite, unsaid
         vertices, faces = np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
+        if vertices.shape[1:] != (3,) or (len(faces) and not 0 <= faces.min() <= faces.max() < len(vertices)):
+            raise ValueError("vertices or faces are incomplete")
     except Exception as error:  # every trimesh loader fails in its own way
         raise VolumeError(f"{path}: cannot be read as a mesh ({error}); export it again as binary STL") from error
     if not len(faces):

@@ -35,7 +35,7 @@ def read_nrrd(path: Path, *, threshold_hu: float | None = None) -> tuple[np.ndar
     sizes = tuple(int(size) for size in fields["sizes"])
     dtype = voxel_type(fields, path)
     claimed = check_claim(sizes, dtype.itemsize, path)
-    segments = segments_of(fields)
+    segments = segments_of(fields, path)
     list_axis = dropped_axis(fields, sizes, segments, path)
     affine = grid_affine(fields, list_axis, path)
     rule: Rule
@@ -141,6 +141,10 @@ def _read_text(
         words = b"".join(file.readlines()[line_skip:]).split()
     if len(words) != total:
         raise VolumeError(f"{path}: holds {len(words)} numbers, the header claims {total}; copy or export it again")
-    mask = rule(np.array(words, dtype=np.float64).astype(dtype)).reshape(sizes, order="F")
+    try:
+        values = np.array(words, dtype=np.float64)
+    except ValueError as error:
+        raise VolumeError(f"{path}: not every voxel is a number ({error}); export it with encoding gzip") from error
+    mask = rule(values.astype(dtype) if np.isfinite(values).all() else values).reshape(sizes, order="F")
     rule.finish(path)
     return mask

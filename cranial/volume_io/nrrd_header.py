@@ -18,6 +18,22 @@ SPACES = {
     "las": (1, -1, 1),
 }
 MILLIMETRES = {"", "mm", "millimeter", "millimeters", "millimetre", "millimetres"}
+_TYPES = {
+    name: kind
+    for kind, names in {
+        "i1": "signed char,int8,int8_t",
+        "u1": "uchar,unsigned char,uint8,uint8_t",
+        "i2": "short,short int,signed short,signed short int,int16,int16_t",
+        "u2": "ushort,unsigned short,unsigned short int,uint16,uint16_t",
+        "i4": "int,signed int,int32,int32_t",
+        "u4": "uint,unsigned int,uint32,uint32_t",
+        "i8": "longlong,long long,long long int,signed long long,signed long long int,int64,int64_t",
+        "u8": "ulonglong,unsigned long long,unsigned long long int,uint64,uint64_t",
+        "f4": "float",
+        "f8": "double",
+    }.items()
+    for name in names.split(",")
+}
 ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}
 MAX_HEADER_BYTES = 2**20
 _SEGMENT_KEY = re.compile(r"Segment(ation)?\d*_")
@@ -69,16 +85,14 @@ def parsed(lines: tuple[str, ...], path: Path) -> dict:
             raise ValueError(f"the field {missing[0]!r} is missing")
         if fields["dimension"] != len(fields["sizes"]):
             raise ValueError(f"dimension is {fields['dimension']} but sizes are {fields['sizes'].tolist()}")
-    except (nrrd.NRRDError, ValueError, TypeError, KeyError) as error:
+    except (nrrd.NRRDError, ValueError, TypeError, KeyError, IndexError) as error:
         raise VolumeError(f"{path}: the NRRD header cannot be understood ({error}); export the file again") from error
     return fields
 
 
 def voxel_type(fields: dict, path: Path) -> np.dtype:
-    import nrrd.reader
-
-    kind = nrrd.reader._TYPEMAP_NRRD2NUMPY.get(fields["type"].lower(), "V")
-    if kind == "V":
+    kind = _TYPES.get(fields["type"].lower())
+    if kind is None:
         raise VolumeError(f"{path}: voxels of type {fields['type']!r} are not numbers; export the file as uint8")
     dtype = np.dtype(kind)
     endian = str(fields.get("endian", "")).lower()

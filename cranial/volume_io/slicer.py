@@ -10,16 +10,19 @@ from cranial.volume_io.checks import VolumeError
 BONE_NAMES = {"bone", "bones", "skull", "cranium", "calvaria", "calvarium"}
 
 
-def segments_of(fields: dict) -> dict[str, tuple[int, int]]:
+def segments_of(fields: dict, path: Path) -> dict[str, tuple[int, int]]:
     """Name -> (layer, label) of each segment; empty for a plain volume."""
-    numbers = [match[1] for key in fields if (match := re.fullmatch(r"Segment(\d+)_ID", key))]
-    return {
-        f"{fields.get(f'Segment{number}_Name', 'Segment')} [{number}]": (
-            int(fields.get(f"Segment{number}_Layer", 0)),
-            int(fields.get(f"Segment{number}_LabelValue", 1)),
-        )
-        for number in numbers
-    }
+    segments = {}
+    for number in [match[1] for key in fields if (match := re.fullmatch(r"Segment(\d+)_ID", key))]:
+        place = fields.get(f"Segment{number}_Layer", "0"), fields.get(f"Segment{number}_LabelValue", "1")
+        if not all(text.strip().isdecimal() for text in place):
+            raise VolumeError(
+                f"{path}: segment {number} has layer {place[0]!r} and label {place[1]!r}; both must be whole "
+                "numbers: export the segmentation again"
+            )
+        name = f"{fields.get(f'Segment{number}_Name', 'Segment')} [{number}]"
+        segments[name] = (int(place[0]), int(place[1]))
+    return segments
 
 
 def chosen(segments: dict[str, tuple[int, int]], path: Path) -> list[tuple[int, int]]:

@@ -19,32 +19,34 @@ PLANES = {
 }
 
 
-def slices(layers: Mapping[str, Volume], *, at_mm: Sequence[float] | None = None, title: str = "") -> Figure:
+def slices(layers: Mapping[str, Volume], *, at_mm: Sequence[float] | None = None, across_mm: float | None = None,
+           title: str = "") -> Figure:
     """Axial, coronal and sagittal sections; "bone" is filled, other layers are outlined.
 
     layers: named as in COLOURS. at_mm: (L, P, S) where the sections meet; None: the middle of what is not bone, or
-    else of the bone. Raises ValueError when all layers are empty.
+    else of the bone. across_mm: width of what is shown around there; None: everything. Raises ValueError when all layers are empty.
     """
     at_mm = middle_mm(layers) if at_mm is None else np.asarray(at_mm, float)
-    with figure(13, 4.9 + 0.3 * bool(title), title) as drawn:
+    with figure(13, 4.55 + 0.25 * bool(title) + 0.3 * (len(layers) > 1), title) as drawn:
         for axes, plane in zip(drawn.subplots(1, 3), PLANES, strict=True):
-            section(axes, layers, plane, at_mm)
+            section(axes, layers, plane, at_mm, across_mm=across_mm)
         if len(layers) > 1:
             key(drawn, layers)
     return drawn
 
 
-def section(axes: Axes, layers: Mapping[str, Volume], plane: str, at_mm: np.ndarray) -> None:
-    """Draw one section, a name in PLANES, through the point (L, P, S) mm."""
+def section(axes: Axes, layers: Mapping[str, Volume], plane: str, at_mm: np.ndarray, *,
+            across_mm: float | None = None) -> None:
+    """Draw one section, a name in PLANES, through the point (L, P, S) mm; across_mm: a square around it, or all."""
     (right, right_sign), (down, down_sign), depth, places = PLANES[plane]
     low, high = bounds_mm(layers)
-    span_mm = float((high - low).max()) * 1.15
+    span_mm = across_mm or float((high - low).max()) * 1.15
     finest_mm = min(min(volume.spacing_mm) for volume in layers.values())
     pixel_mm = max(0.5 * finest_mm, span_mm / 500)
     count = int(np.ceil(span_mm / pixel_mm))
     onto = np.zeros((4, 4))
     onto[right, 0], onto[down, 1], onto[depth, 2], onto[3, 3] = right_sign * pixel_mm, down_sign * pixel_mm, pixel_mm, 1
-    centre = 0.5 * (low + high)
+    centre = 0.5 * (low + high) if across_mm is None else np.array(at_mm, float)
     centre[depth] = at_mm[depth]
     onto[:3, 3] = centre - onto[:3, :2] @ np.full(2, 0.5 * (count - 1))
     cut = {n: sample(v.mask, v.affine, (count, count, 1), onto)[:, :, 0].T for n, v in layers.items()}
@@ -57,7 +59,7 @@ def section(axes: Axes, layers: Mapping[str, Volume], plane: str, at_mm: np.ndar
         if name != "bone" and share.max() > 0.5:
             axes.contour(share, [0.5], colors=[COLOURS[name]], linewidths=1.6)
     letters(axes, *places[:2], top=places[2], bottom=places[3], colour=FAINT)
-    scale_bar(axes, 1 / pixel_mm, colour="#d0d0d0")
+    scale_bar(axes, 1 / pixel_mm, length_mm=50 if span_mm > 120 else 10, colour="#d0d0d0")
 
 
 def bounds_mm(layers: Mapping[str, Volume]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,201 @@
+"""What the reconstruction network learns from, what it is taught, and the recipe that ties both together."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cranial.config import ConfigError, load
+from cranial.nets.residual_unet import ResidualUNetShape
+from cranial.reconstruction import load_model
+from cranial.reconstruction.cases import SkullPool, Strength, draw_batch, draw_case, spoil, warp
+from cranial.reconstruction.learner import ReconstructionLearner, network_input, soft_dice_loss
+from cranial.reconstruction.recipe import Recipe, pools, train_reconstruction
+from cranial.rng import generator
+
+STILL = Strength(
+    pitch_deg=0,
+    tilt_deg=0,
+    shift=0,
+    scale=0,
+    stretch=0,
+    elastic=0,
+    elastic_fine=0,
+    thickness=0,
+    speckle=0,
+    cut_chance=0,
+)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return SkullPool.of_phantoms(2, seed=0, side=48, spacing_mm=3.0, progress=False)
+
+
+# -- cases
+
+
+def test_without_any_strength_a_skull_stays_itself_or_becomes_its_mirror_image(pool):
+    warped = warp(pool.occupancy[0], generator(0, 0), side=48, strength=STILL)
+    original = pool.occupancy[0] / 255
+    assert min(np.abs(warped - original).max(), np.abs(warped - original[::-1]).max()) < 1e-5
+
+
+def test_input_and_target_are_together_the_complete_skull(pool):
+    for item in range(6):
+        unspoiled = Strength(speckle=0, cut_chance=0)
+        defective, implant = draw_case(pool.occupancy[0], generator(3, item), side=32, strength=unspoiled)
+        complete = warp(pool.occupancy[0], generator(3, item), side=32, strength=unspoiled)
+        assert np.allclose(defective + implant, complete, atol=1e-6)
+        assert defective.min() >= 0 and implant.min() >= 0
+
+
+def test_speckle_and_scan_cuts_reach_the_input_only(pool):
+    calm, loud = Strength(speckle=0, cut_chance=0), Strength(speckle=0.05, cut_chance=1)
+    changed = 0
+    for item in range(6):
+        before, target = draw_case(pool.occupancy[1], generator(1, item), side=32, strength=calm)
+        after, same = draw_case(pool.occupancy[1], generator(1, item), side=32, strength=loud)
+        assert np.array_equal(target, same)
+        changed += not np.array_equal(before, after)
+    assert changed >= 4
+
+
+def test_a_scan_cut_only_takes_from_below():
+    full = np.ones((32, 32, 32), np.float32)
+    cut = spoil(full, generator(0, 1), Strength(speckle=0, cut_chance=1))
+    removed = np.argwhere(cut == 0)
+    assert len(removed) and removed[:, 2].mean() < 12 and cut[:, :, -4:].all()
+
+
+def test_a_batch_depends_on_seed_and_step_alone(pool):
+    draw = {"batch": 2, "side": 32, "strength": Strength()}
+    one, again = (draw_batch([pool], [1.0], seed=5, step=7, **draw) for _ in range(2))
+    other = draw_batch([pool], [1.0], seed=5, step=8, **draw)
+    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
+    assert not np.array_equal(one[0], other[0])
+    assert one[0].shape == (2, 1, 32, 32, 32) and one[0].dtype == np.float32
+
+
+def test_a_pool_with_no_share_is_never_drawn_from(pool):
+    poisoned = SkullPool(np.zeros((1, 48, 48, 48), np.uint8))
+    inputs, _ = draw_batch([pool, poisoned], [1.0, 0.0], seed=0, step=0, batch=8, side=16, strength=STILL)
+    assert (inputs.sum(axis=(1, 2, 3, 4)) > 0).all()
+
+
+def test_some_cases_have_no_defect_and_most_have_one(pool):
+    empty = sum(not draw_case(pool.occupancy[0], generator(9, i), side=16)[1].any() for i in range(150))
+    assert 1 <= empty <= 25
+
+
+def test_phantoms_come_back_from_the_cache_as_they_were_made(tmp_path):
+    settings = {"seed": 1, "side": 24, "spacing_mm": 5.0, "cache": tmp_path, "progress": False}
+    made, read = SkullPool.of_phantoms(2, **settings), SkullPool.of_phantoms(2, **settings)
+    assert np.array_equal(made.occupancy, read.occupancy) and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_pool_of_something_else_is_refused():
+    with pytest.raises(ValueError, match="give uint8"):
+        SkullPool(np.zeros((2, 8, 8, 8), np.float32))
+
+
+# -- what is taught
+
+
+def test_soft_dice_of_a_perfect_proposal_is_zero_and_of_a_disjoint_one_nearly_one():
+    target = torch.zeros(1, 1, 8, 8, 8)
+    target[..., :4] = 1
+    assert soft_dice_loss(target, target) == 0
+    assert soft_dice_loss(1 - target, target) > 0.99
+
+
+def test_on_binary_targets_it_is_the_plain_soft_dice_of_the_study():
+    torch.manual_seed(0)
+    p, t = torch.rand(2, 1, 6, 6, 6, dtype=torch.float64), (torch.rand(2, 1, 6, 6, 6) > 0.5).double()
+    plain = (1 - (2 * (p * t).flatten(1).sum(1) + 1) / (p.flatten(1).sum(1) + t.flatten(1).sum(1) + 1)).mean()
+    assert torch.isclose(soft_dice_loss(p, t), plain)
+
+
+def test_on_occupancies_it_is_least_at_the_occupancy_itself():
+    """The plain soft Dice would push a voxel that is 0.4 full to 0 or 1."""
+    target = torch.full((1, 1, 4, 4, 4), 0.4, dtype=torch.float64)
+    losses = {p: soft_dice_loss(torch.full_like(target, p), target).item() for p in (0.0, 0.2, 0.4, 0.6, 1.0)}
+    assert min(losses, key=losses.get) == 0.4
+
+
+def test_an_empty_target_asks_for_an_empty_proposal():
+    logits = torch.zeros(1, 1, 4, 4, 4, requires_grad=True)
+    soft_dice_loss(torch.sigmoid(logits), torch.zeros_like(logits)).backward()
+    assert (logits.grad > 0).all()
+
+
+def test_the_second_channel_is_the_mirror_image():
+    x = torch.rand(2, 1, 4, 6, 8)
+    both = network_input(x, symmetry=True)
+    assert torch.equal(both[:, :1], x) and torch.equal(both[:, 1:], x.flip(2))
+    assert torch.equal(network_input(x, symmetry=False), x)
+
+
+def test_a_shape_without_room_for_the_mirror_image_is_refused():
+    with pytest.raises(ValueError, match="symmetry=True needs 2"):
+        ReconstructionLearner(ResidualUNetShape(1, 1, (4, 8), 1, 2), steps=1, learning_rate=1e-3, symmetry=True)
+
+
+# -- the recipe
+
+
+TINY = {
+    "side": 16,
+    "steps": 6,
+    "batch": 1,
+    "widths": (4, 8),
+    "phantoms": 2,
+    "pool_side": 24,
+    "phantom_spacing_mm": 5.0,
+    "precision": "32-true",
+}
+
+
+def test_a_recipe_trains_resumes_and_gives_a_model_that_reconstructs(tmp_path):
+    recipe = Recipe(**TINY)
+    settings = {"cache": tmp_path / "pool", "progress": False, "validate_every": 3}
+    result = train_reconstruction(recipe, tmp_path / "run", **settings)
+    assert result.steps == 6 and (tmp_path / "run" / "model.safetensors").is_file()
+    again = train_reconstruction(recipe, tmp_path / "run", **settings)
+    assert again.steps == 6
+    model = load_model(tmp_path / "run" / "model.safetensors")
+    assert model.side == 16 and model.metadata["trained_on"] == ["2 phantoms"]
+    assert model.metadata["recipe"]["phantoms"] == 2
+
+
+def test_the_network_learns_to_fill_holes(tmp_path):
+    """A hundred steps on two phantoms bring the loss well below where it began."""
+    recipe = Recipe(**{**TINY, "steps": 120, "widths": (8, 16), "learning_rate": 5e-3})
+    result = train_reconstruction(recipe, tmp_path, progress=False, validate_every=None)
+    lines = [json.loads(line) for line in result.log.read_text().splitlines()]
+    losses = [line["unet/loss"] for line in lines if "unet/loss" in line]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_real_heads_join_the_phantoms(real_skulls):
+    recipe = Recipe(**TINY, heads=(real_skulls["scct_template"],), head_share=0.25)
+    found, shares = pools(recipe)
+    assert [len(p) for p in found] == [2, 1] and shares == [0.75, 0.25]
+
+
+def test_a_recipe_without_skulls_is_refused():
+    with pytest.raises(ValueError, match="names no skulls"):
+        pools(Recipe(**{**TINY, "phantoms": 0}))
+
+
+@pytest.mark.parametrize("name", ["phantoms", "reconstruction_64", "reconstruction_96"])
+def test_the_recipes_of_the_shipped_model_are_readable(repository, name):
+    assert load(repository / "params" / "model" / f"{name}.yaml", Recipe).steps > 1000
+
+
+def test_a_misspelt_key_of_a_recipe_names_the_nearest(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("side: 32\nsteps: 10\nphantom: 3\n")
+    with pytest.raises(ConfigError, match="did you mean 'phantoms'"):
+        load(path, Recipe)

@@ -14,7 +14,7 @@ SPACING_MM = 2.0
 TILTS = np.tan(np.radians(np.arange(-35, 36, 5)))
 OFFSETS_MM = np.arange(-24.0, 25.0, 4.0)
 STARTS = 4
-TILT_COST = 0.08  # of tan^2: between planes that fit nearly alike (a round vault, half of it gone) the upright one
+TILT_COST = 0.1  # of tan^2: of planes that fit nearly alike (a round vault, much of it gone) the upright one wins
 CUT_MM = 4.0  # nothing is known below the lowest bone; its cut edge is no shape of the head
 
 
@@ -58,23 +58,23 @@ def find_midplane(skull: Volume) -> Midplane:
     few, many = points[:1200], points[:6000]
     off_mm = signed_mm + 0.5 * SPACING_MM  # 0 in the outermost voxels of bone, where the points are
 
-    def misfit(plane: np.ndarray, of: np.ndarray, forgiven_mm: float) -> float:
+    def misfit(plane: np.ndarray, of: np.ndarray, forgiven_mm: float, tilt_cost: float) -> float:
         # Geman-McClure, d^2 / (d^2 + c^2): bone across from a hole costs 1, however wide the hole
         images = _images(of, plane)
         index = (images[images[:, 2] > known_from] + centre).T / SPACING_MM
         squared = ndimage.map_coordinates(off_mm, index, order=1, mode="nearest") ** 2
         costs = np.append(squared / (squared + forgiven_mm**2), 1.0)
         beyond_range = max(0.0, np.abs(plane[:2]).max() - TILTS[-1] - 0.05)
-        return float(costs.mean() + TILT_COST * (plane[:2] @ plane[:2]) + beyond_range)
+        return float(costs.mean() + tilt_cost * (plane[:2] @ plane[:2]) + beyond_range)
 
-    def refined(plane: np.ndarray, of: np.ndarray, forgiven_mm: float, step: float) -> OptimizeResult:
+    def refined(plane: np.ndarray, step: float, *settings: np.ndarray | float) -> OptimizeResult:
         simplex = plane + step * np.array([[0, 0, 0], [0.08, 0, 0], [0, 0.08, 0], [0, 0, 3]])
         options = {"initial_simplex": simplex, "xatol": 1e-4, "fatol": 1e-6, "maxiter": 150}
-        return minimize(misfit, plane, (of, forgiven_mm), method="Nelder-Mead", options=options)
+        return minimize(misfit, plane, settings, method="Nelder-Mead", options=options)
 
     starts = _best_of_range(few, centre, np.minimum(np.abs(off_mm), 10))
-    best = min((refined(start, few, 6.0, 1.0) for start in starts), key=lambda fit: fit.fun)
-    plane = refined(best.x, many, 3.0, 0.3).x
+    best = min((refined(start, 1.0, few, 6.0, TILT_COST) for start in starts), key=lambda fit: fit.fun)
+    plane = refined(best.x, 0.3, many, 3.0, 0.0).x
     images = _images(np.argwhere(bone) * SPACING_MM - centre, plane)
     images = images[images[:, 2] > known_from]
     normal = _normal(*plane[:2])

@@ -90,7 +90,10 @@ def _write(path: Path, kind: str, state: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what the user's umask gives; safetensors would make it theirs alone
         save_file(tensors, temporary, metadata=header)
+        temporary.chmod(mode)
         with open(temporary, "rb+") as file:  # on the disk before it gets its name: power may fail in between
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -202,3 +202,10 @@ def test_a_damaged_shipped_file_asks_to_fetch_it_again(tmp_path):
 def test_weights_of_another_architecture_name_the_first_difference(other, difference):
     with pytest.raises(CheckpointError, match=f"a.file does not fit critic: {difference}"):
         checkpoint.load_into(other, nn.Linear(4, 2).state_dict(), name="critic", path="a.file")
+
+
+def test_weights_may_be_read_by_whom_the_umask_lets(tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    path = checkpoint.save_weights(tmp_path / "w.safetensors", torch.nn.Linear(2, 2), {}, storage="float32")
+    assert path.stat().st_mode == plain.stat().st_mode

@@ -1,6 +1,7 @@
 """What the reconstruction network learns from, what it is taught, and the recipe that ties both together."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -169,13 +170,13 @@ def test_a_recipe_trains_resumes_and_gives_a_model_that_reconstructs(tmp_path):
     assert model.metadata["recipe"]["phantoms"] == 2
 
 
-def test_the_network_learns_to_fill_holes(tmp_path):
-    """A hundred steps on two phantoms bring the loss well below where it began."""
-    recipe = Recipe(**{**TINY, "steps": 120, "widths": (8, 16), "learning_rate": 5e-3})
-    result = train_reconstruction(recipe, tmp_path, progress=False, validate_every=None)
+def test_the_network_learns_to_fill_the_holes_of_one_skull(tmp_path):
+    still = replace(STILL, none_chance=0)
+    easy = {"steps": 120, "batch": 2, "widths": (8, 16), "learning_rate": 1e-2, "phantoms": 1, "strength": still}
+    result = train_reconstruction(Recipe(**{**TINY, **easy}), tmp_path, progress=False, validate_every=None)
     lines = [json.loads(line) for line in result.log.read_text().splitlines()]
     losses = [line["unet/loss"] for line in lines if "unet/loss" in line]
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_real_heads_join_the_phantoms(real_skulls):

@@ -18,7 +18,7 @@ def interpolate(field: np.ndarray, matrix: np.ndarray, offset: np.ndarray, value
             first, last = 0.0, size_x - 1.0
             for axis in range(3):  # the part of the row that runs through the field
                 step = matrix[axis, 0]
-                if step == 0.0:
+                if abs(step) < 1e-9:  # parallel to this face: a row inside stays inside
                     if not 0.0 <= row[axis] < ends[axis]:
                         last = -1.0
                 else:
@@ -26,6 +26,8 @@ def interpolate(field: np.ndarray, matrix: np.ndarray, offset: np.ndarray, value
                     first = max(first, min(enter, leave))
                     last = min(last, max(enter, leave))
             values[z, y] = 0.0
+            if last < first:  # far-away numbers must not become the ends of a range
+                continue
             for x in range(int(np.ceil(first)), int(np.floor(last)) + 1):
                 a = row[0] + matrix[0, 0] * x
                 b = row[1] + matrix[1, 0] * x

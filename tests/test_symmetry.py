@@ -27,7 +27,8 @@ def skull_in_pose(
     x, y, z = np.moveaxis(places @ turn.as_matrix(), -1, 0)  # the head's own axes
     breadth = 70 + 0.08 * y  # wider at the back
     vault = (x / breadth) ** 2 + (y / 88) ** 2 + (z / 66) ** 2
-    shell = (vault < 1) & ((x / (breadth - 7)) ** 2 + (y / 81) ** 2 + (z / 59) ** 2 > 1) & (z > -50)
+    hollow = ((x / (breadth - 7)) ** 2 + (y / 81) ** 2 + (z / 59) ** 2 < 1) & (z > -43)
+    shell = (vault < 1) & ~hollow & (z > -50)
     orbits = (np.abs(x) - 32) ** 2 + (y + 78) ** 2 + (z + 25) ** 2 < 18**2
     cheeks = (np.abs(x) - 60) ** 2 + (y + 45) ** 2 + (z + 45) ** 2 < 12**2
     bone = (shell & ~orbits) | cheeks

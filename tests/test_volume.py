@@ -315,3 +315,15 @@ def test_every_real_head_can_be_read(real_skulls):
     for path in real_skulls.values():
         skull = volume.read(path)
         assert skull.mask.any() and skull.header is not None and skull.source == path
+
+
+@pytest.mark.parametrize("tilt", [1e-6, 1e-12, 1e-20, 1e-300])
+def test_an_almost_straight_row_beside_the_source_ends(tilt):
+    """A row almost parallel to a face it never meets meets it 1e20 voxels away: that is nowhere, not a range."""
+    from cranial.interpolation import interpolate
+
+    field = np.pad(np.ones((4, 4, 4), np.float32), 1)
+    matrix = np.array([[1.0, 0.0, 0.0], [tilt, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    values = np.empty((6, 9, 6), np.float32)
+    interpolate(field, matrix, np.array([0.0, -3.5, 0.0]), values)
+    assert values[2, 6, 2] == pytest.approx(1, abs=1e-4) and not values[2, :3].any()

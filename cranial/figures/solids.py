@@ -9,16 +9,16 @@ from ..volume import Volume
 from .render import VIEWS, build_scene, frame, render
 from .style import Figure, figure, key, letters, scale_bar, show
 
-_SIDES = {"front": ("R", "L"), "left": ("A", "P"), "back": ("L", "R"), "top": ("L", "R")}
-_LARGE, _SMALL = 420, 250  # pixels of a picture
+_SIDES = {"front": "RL", "left": "AP", "back": "LR", "right": "PA", "top": "LR"}  # letters at the left and right
+_LARGE, _SMALL = 360, 250  # pixels of a picture
 
 
 def views(layers: Mapping[str, Volume], *, title: str = "", size: int = _LARGE) -> Figure:
-    """One head from the front, the left, the back and the top, all at one scale; layers named as in COLOURS."""
+    """One head from all four sides and from above, at one scale; layers named as in COLOURS."""
     scene = build_scene(layers)
     span_mm = 1.03 * float(scene.extent_mm.max())
-    with figure(13, 3.75 + 0.3 * bool(title), title) as drawn:
-        for axes, (side, (left, right)) in zip(drawn.subplots(1, 4), _SIDES.items(), strict=True):
+    with figure(14, 3.0 + 0.3 * bool(title) + 0.3 * (len(layers) > 1), title) as drawn:
+        for axes, (side, (left, right)) in zip(drawn.subplots(1, 5), _SIDES.items(), strict=True):
             show(axes, render(scene, view=side, size=size, span_mm=span_mm), side)
             letters(axes, left, right)
         scale_bar(axes, size / span_mm)

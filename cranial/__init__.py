@@ -17,6 +17,8 @@ train           how does a learner learn?
 checkpoint      how does a training stop, and go on to the bit?
 reconstruction  what is missing in this skull?
 figures         what does it look like, in 2-D and in 3-D?
+widgets         how do I turn it and slice it by hand, in a notebook?
+report          what was read and what was found, in words and numbers?
 notebook_run    what did this notebook say, with which parameters and versions?
 cli             how is all this asked from a terminal?
 

@@ -138,6 +138,8 @@ def read(
     elif name.endswith(MESHES):
         from cranial.volume_io import mesh
 
+        if threshold_hu is not None:
+            raise VolumeError(f"{path}: is a mesh, so threshold_hu {threshold_hu:g} means nothing; leave it out")
         mask, affine, header = mesh.read_mesh(path, spacing_mm=mesh_spacing_mm, like=like)
     elif name.endswith((".dcm", ".ima")):
         raise VolumeError(f"{path}: is one DICOM slice; give the folder that holds the whole series")

@@ -255,6 +255,8 @@ def test_what_is_no_solid_at_all_is_refused(tmp_path):
 
 def test_a_grid_that_cannot_be_is_refused(tmp_path):
     ball().export(tmp_path / "ball.stl")
+    with pytest.raises(VolumeError, match="ball.stl: is a mesh, so threshold_hu 200 means nothing; leave it out"):
+        volume.read(tmp_path / "ball.stl", threshold_hu=200)
     with pytest.raises(VolumeError, match="mesh_spacing_mm is 0; give a spacing above 0 mm, for example 1"):
         volume.read(tmp_path / "ball.stl", mesh_spacing_mm=0)
     with pytest.raises(VolumeError, match="20005 x 20005 x 20005 voxels at mesh_spacing_mm 0.001; the limit is"):

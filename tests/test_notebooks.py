@@ -1,0 +1,161 @@
+"""Each notebook is a lesson: short, clean, and it runs as it is."""
+
+import ast
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from cranial.config import read_yaml
+from cranial.notebook_run import declared_parameters, run_notebook
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+PARAMS = sorted(path for path in (REPOSITORY / "params").glob("*/*.yaml") if path.stem in {n.stem for n in NOTEBOOKS})
+STATEMENTS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.For, ast.AsyncFor, ast.While, ast.With, ast.Try)
+each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+each_params = pytest.mark.parametrize("params", PARAMS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+
+
+def code(notebook: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_there_are_notebooks_and_each_has_demo_values():
+    assert [path.stem for path in NOTEBOOKS][:3] == ["01_skulls", "02_reconstruction", "03_clinical_case"]
+    assert {path.stem for path in PARAMS if path.parent.name == "demo"} == {path.stem for path in NOTEBOOKS}
+
+
+@each_notebook
+def test_a_notebook_has_at_most_twenty_cells_and_begins_with_its_question(notebook):
+    book = nbformat.read(notebook, as_version=4)
+    assert len(book.cells) <= 20
+    assert book.cells[0].cell_type == "markdown" and book.cells[0].source.startswith("# ")
+    assert "?" in book.cells[0].source
+    assert book.metadata.kernelspec.name == "python3"
+
+
+@each_notebook
+def test_a_notebook_in_git_has_no_outputs(notebook):
+    cells = code(notebook)
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells)
+    assert "widgets" not in nbformat.read(notebook, as_version=4).metadata
+
+
+@each_notebook
+def test_a_notebook_defines_nothing_and_loops_over_nothing(notebook):
+    """Functions, classes and loops belong into cranial, where tests reach them; comprehensions may stay."""
+    found = [
+        f"In [{number}], line {node.lineno}: {type(node).__name__}"
+        for number, cell in enumerate(code(notebook), 1)
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, STATEMENTS)
+    ]
+    assert not found
+
+
+@each_notebook
+def test_each_code_cell_is_short(notebook):
+    longest = max(len(cell.source.splitlines()) for cell in code(notebook) if "tags" not in cell.metadata)
+    assert longest <= 20
+
+
+@each_params
+def test_the_keys_of_a_params_file_are_the_notebooks_parameters(params):
+    declared = declared_parameters(REPOSITORY / "notebooks" / f"{params.stem}.ipynb")
+    assert declared[-1] == "output_dir"
+    assert list(read_yaml(params)) == declared[:-1]
+    assert len(declared) == len(set(declared))
+
+
+@each_params
+def test_the_first_line_of_a_params_file_asks_a_question(params):
+    first = params.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ") and first.endswith("?")
+
+
+@each_notebook
+def test_run_all_uses_the_demo_values(notebook):
+    cell = next(cell for cell in code(notebook) if "parameters" in cell.metadata.get("tags", []))
+    values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cell.source).body}
+    output_dir = values.pop("output_dir")
+    assert values == read_yaml(REPOSITORY / "params" / "demo" / f"{notebook.stem}.yaml")
+    assert (notebook.parent / output_dir).resolve() == REPOSITORY / "outputs" / notebook.stem
+
+
+def test_the_paper_recipe_is_one_that_training_takes():
+    from cranial.reconstruction.recipe import Recipe
+
+    values = read_yaml(REPOSITORY / "params" / "paper" / "02_reconstruction.yaml")
+    recipe = Recipe(**{name: value for name, value in values.items() if name in Recipe.model_fields})
+    assert recipe.side == recipe.pool_side == 256 and recipe.shape.widths == (16, 32, 64, 128, 256)
+    assert recipe.shape.patch == 1 and recipe.shape.in_channels == 1 and recipe.side % recipe.shape.stride == 0
+    assert recipe.cross_entropy == 0, "the study's loss is soft Dice alone"
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory) -> Path:
+    """Weights that know nothing: what they propose is not the question here."""
+    from cranial.reconstruction.learner import ReconstructionLearner
+    from cranial.reconstruction.recipe import Recipe, save_model
+
+    recipe = Recipe(side=16, steps=1, widths=(4, 8), patch=2)
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    save_model(path, ReconstructionLearner(recipe.shape, steps=1, learning_rate=1e-3), recipe)
+    return path
+
+
+def run(name: str, folder: Path, **values) -> Path:
+    """Run a notebook with its demo values, but for these; returns the run's folder."""
+    pytest.importorskip("papermill", reason="papermill is not installed; pip install 'cranial[lab]'")
+    params = folder / f"{name}.yaml"
+    demo = read_yaml(REPOSITORY / "params" / "demo" / f"{name}.yaml")
+    params.write_text(yaml.safe_dump(demo | values), encoding="utf-8")
+    run_notebook(REPOSITORY / "notebooks" / f"{name}.ipynb", params, folder / name, progress=False)
+    return folder / name
+
+
+def outputs(run_dir: Path) -> list[dict]:
+    """The data of everything that the executed notebook shows."""
+    cells = json.loads((run_dir / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    return [output["data"] for cell in cells for output in cell.get("outputs", []) if "data" in output]
+
+
+def test_the_skulls_run(tmp_path):
+    run_dir = run("01_skulls", tmp_path, count=2, spacing_mm=4.0, fine_spacing_mm=3.0, styles=["bilateral", "skullfix"])
+    assert len(list((run_dir / "figures").glob("cell_*.png"))) == 5
+    shown = outputs(run_dir)
+    assert sum("application/vnd.jupyter.widget-view+json" in data for data in shown) == 2
+    assert any("| bilateral |" in "".join(data.get("text/markdown", "")) for data in shown)
+
+
+def test_the_reconstruction_runs_and_what_it_trained_reconstructs(tmp_path, untrained):
+    run_dir = run("02_reconstruction", tmp_path, side=16, steps=3, batch=1, widths=[4, 8], phantoms=1, pool_side=24,
+                  validate_every=3, unseen_styles=["skullfix"], unseen_spacing_mm=3.0, model=str(untrained))
+    assert len(list((run_dir / "figures").glob("cell_*.png"))) == 5
+    assert (run_dir / "training" / "model.safetensors").exists()
+    assert any("| mirror |" in "".join(data.get("text/markdown", "")) for data in outputs(run_dir))
+
+
+@pytest.mark.parametrize("from_file", [False, True], ids=["phantom", "file"])
+def test_the_clinical_case_runs_and_leaves_a_report_with_files_that_open(tmp_path, from_file):
+    from cranial import volume
+    from cranial.skulls.defects import cut
+    from cranial.skulls.phantom import phantom
+
+    case = None
+    if from_file:
+        case = str(volume.write(cut(phantom(3, spacing_mm=3.0), "skullfix", seed=0).defective, tmp_path / "case.nrrd"))
+    run_dir = run("03_clinical_case", tmp_path, case=case, method="mirror", phantom_style="parietotemporal",
+                  phantom_spacing_mm=3.0)
+    assert len(list((run_dir / "figures").glob("cell_*.png"))) == (4 if from_file else 5)
+    piece = volume.read(run_dir / "defect.nrrd")
+    if from_file:
+        assert volume.same_grid(piece, volume.read(case))
+    mesh = volume.read(run_dir / "defect.stl", like=piece)
+    assert mesh.volume_mm3 == pytest.approx(piece.volume_mm3, rel=0.15)
+    text = (run_dir / "report.md").read_text(encoding="utf-8")
+    assert ("case.nrrd" in text) == from_file and f"{piece.volume_mm3 / 1000:.2f}" in text
+    assert {"report.html", "view.html"} <= {path.name for path in run_dir.iterdir()}

@@ -92,7 +92,8 @@ def write_report(folder: Path | str, *, title: str, tables: Mapping[str, Sequenc
         os.replace(part, folder / "figures" / name)
         text.append(f"## {heading}\n\n![{heading}](figures/{name})\n")
         data = base64.b64encode(png).decode()
-        page.append(f'<h2>{html.escape(heading)}</h2><img alt="{html.escape(heading)}" src="data:image/png;base64,{data}">')
+        said = html.escape(heading)
+        page.append(f'<h2>{said}</h2><img alt="{said}" src="data:image/png;base64,{data}">')
     if note:
         text.append(f"{note}\n")
         page.append(f"<p>{html.escape(note)}</p>")
@@ -104,7 +105,8 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 16px/1.5 system-ui, sans-serif; color: #2b2b2b; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }}
 h1 {{ font-size: 1.6rem }} h2 {{ font-size: 1.15rem; margin-top: 2rem }} img {{ max-width: 100% }}
-table {{ border-collapse: collapse }} th, td {{ border-bottom: 1px solid #ddd; padding: .3rem .9rem .3rem 0; text-align: left }}
+table {{ border-collapse: collapse }}
+th, td {{ border-bottom: 1px solid #ddd; padding: .3rem .9rem .3rem 0; text-align: left }}
 </style></head><body>
 {body}
 </body></html>
@@ -124,7 +126,8 @@ def _cells(rows: Sequence[Row], digits: int) -> tuple[list[str], list[list[str]]
     names = list(rows[0])
     for number, row in enumerate(rows, 1):
         if list(row) != names:
-            raise ValueError(f"row {number} has the keys {', '.join(row)}, row 1 {', '.join(names)}; give all rows the same")
+            raise ValueError(f"row {number} has the keys {', '.join(row)}, row 1 {', '.join(names)}; "
+                             "give all rows the same")
     return names, [[_text(row[name], digits) for name in names] for row in rows]
 
 

@@ -56,9 +56,11 @@ def case() -> Case:
 
 @pytest.fixture(scope="module")
 def proposal(case) -> Volume:
-    """The missing piece, four millimetres too far to the left."""
-    moved = np.roll(case.implant.mask, 2, axis=0)
-    return case.implant.with_mask(moved & ~case.defective.mask)
+    """The missing piece, with nothing on its right side and too much on its left."""
+    kept = solid(lambda x, y, z: x > -8)
+    extra = solid(lambda x, y, z: (x > 8) & (y < 0) & (x**2 + z**2 < 20**2) & (x**2 + y**2 + z**2 < 50**2))
+    hollow = solid(lambda x, y, z: x**2 + y**2 + z**2 > 44**2)
+    return case.implant.with_mask(case.implant.mask & kept.mask | extra.mask & hollow.mask)
 
 
 def words(figure) -> list[str]:
@@ -71,7 +73,7 @@ def test_a_ball_covers_the_area_of_its_circle_from_every_side_whatever_its_voxel
     for grid in ({}, {"spacing_mm": (1.0, 2.0, 4.0)}, {"spacing_mm": (1.5, 2.5, 2.0), "turn": turn}):
         for view in ("front", "top", (33, 21)):
             shown = covered(render({"bone": ball(40.0, **grid)}, view))
-            assert shown.sum() == pytest.approx(np.pi * 40**2, rel=0.04)
+            assert shown.sum() == pytest.approx(np.pi * 40**2, rel=0.06)
             assert np.ptp(np.argwhere(shown), axis=0) == pytest.approx(80, abs=4)
 
 
@@ -144,8 +146,8 @@ def test_nothing_at_all_is_refused_and_one_empty_layer_is_not(case):
     for draw in (figures.render, figures.slices, bounds_mm):
         with pytest.raises(ValueError, match="nothing to draw: every layer is empty; give at least one"):
             draw({"bone": empty, "implant": empty})
-    shown = [render(layers, "front") for layers in ({"bone": case.complete}, {"bone": case.complete, "proposal": empty})]
-    assert np.allclose(*shown, atol=1e-6)
+    alone, beside = {"bone": case.complete}, {"bone": case.complete, "proposal": empty}
+    assert np.allclose(render(alone, "front"), render(beside, "front"), atol=1e-6)
     figures.views({"bone": case.defective, "proposal": empty})
     figures.slices({"bone": case.defective, "proposal": empty})
 
@@ -200,7 +202,8 @@ def test_four_sides_say_where_left_and_right_are(case):
     figure = figures.views({"bone": case.defective, "implant": case.implant}, title="A head")
     assert [axes.get_title() for axes in figure.axes] == ["front", "left", "back", "right", "top"]
     sides = {axes.get_title(): [text.get_text() for text in axes.texts][:2] for axes in figure.axes}
-    assert sides == {"front": ["R", "L"], "left": ["A", "P"], "back": ["L", "R"], "right": ["P", "A"], "top": ["L", "R"]}
+    sides = {side: "".join(edges) for side, edges in sides.items()}
+    assert sides == {"front": "RL", "left": "AP", "back": "LR", "right": "PA", "top": "LR"}
     assert {"A head", "50 mm", "missing piece (truth)"} <= set(words(figure))
 
 
@@ -231,11 +234,12 @@ def test_a_comparison_colours_what_agrees_what_is_missed_and_what_is_extra(case,
     figure = figures.comparison(case.implant, proposal, case.defective, score="DSC 0.80", title="a ball")
     picture = figure.axes[2].images[0].get_array()
     hue = picture / np.maximum(picture.sum(axis=2, keepdims=True), 1e-6)
-    seen = {name: np.abs(hue - rgb(name) / rgb(name).sum()).max(axis=2) < 0.04 for name in ("agreed", "missed", "extra")}
-    seen = {name: np.argwhere(where & covered(picture)) for name, where in seen.items()}
+    hues = {name: rgb(name) / rgb(name).sum() for name in ("agreed", "missed", "extra")}
+    near = {name: np.abs(hue - pure).max(axis=2) < 0.04 for name, pure in hues.items()}
+    seen = {name: np.argwhere(where & covered(picture)) for name, where in near.items()}
     assert all(len(where) > 50 for where in seen.values())
     left_to_right = [seen[name][:, 1].mean() for name in ("missed", "agreed", "extra")]
-    assert left_to_right == sorted(left_to_right)  # the proposal lies too far to the patient's left
+    assert left_to_right == sorted(left_to_right)
     assert {"a ball   DSC 0.80", "in both", "in the truth only"} <= set(words(figure))
     with pytest.raises(ValueError, match=r"have shapes .* bring them onto one grid with volume.resample"):
         figures.comparison(case.implant, ball(30.0, half_mm=40.0), case.defective)
@@ -243,7 +247,7 @@ def test_a_comparison_colours_what_agrees_what_is_missed_and_what_is_extra(case,
 
 def test_a_score_chart_has_a_dot_a_case_and_a_line_at_each_mean():
     figure = figures.score_chart({"mirror": [0.2, 0.8], "network": [0.7, 0.9]}, ["bilateral", "skullfix"])
-    dots = [line.get_xdata() for line in figure.axes[0].lines if len(line.get_xdata()) == 2 and line.get_marker() == "o"]
+    dots = [line.get_xdata() for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert np.allclose(dots, [[0.2, 0.8], [0.7, 0.9]])
     assert {"mirror, mean 0.50", "network, mean 0.80", "bilateral"} <= set(words(figure))
     with pytest.raises(ValueError, match="'mirror' has 1 scores for 2 cases; give one a case"):

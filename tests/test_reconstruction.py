@@ -85,8 +85,7 @@ def test_another_number_of_voxels_is_the_same_cube(skull):
     grid = lay_grid(skull, 64)
     fine = grid.at(128)
     corners = [g.affine @ [-0.5, -0.5, -0.5, 1] for g in (grid, fine)]
-    ends = [g.affine @ np.array([g.side - 0.5] * 3 + [1])
-            for g in (grid, fine)]
+    ends = [g.affine @ np.array([g.side - 0.5] * 3 + [1]) for g in (grid, fine)]
     assert np.allclose(corners[0], corners[1]) and np.allclose(ends[0], ends[1])
 
 
@@ -158,8 +157,12 @@ def test_the_defect_is_on_the_cases_own_grid_and_disjoint_from_the_skull(case, h
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 def test_the_array_order_of_the_file_does_not_change_the_defect(case, healthy_side, order):
     matrix = np.eye(4)[:, [*order, 3]]
-    other = Volume(case.defective.mask.transpose(order)[:, ::-1], case.defective.affine @ matrix
-                   @ np.array([[1, 0, 0, 0], [0, -1, 0, case.defective.shape[order[1]] - 1], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    other = Volume(
+        case.defective.mask.transpose(order)[:, ::-1],
+        case.defective.affine
+        @ matrix
+        @ np.array([[1, 0, 0, 0], [0, -1, 0, case.defective.shape[order[1]] - 1], [0, 0, 1, 0], [0, 0, 0, 1]]),
+    )
     straight = reconstruct(case.defective, model=healthy_side).defect
     again = volume.resample(reconstruct(other, model=healthy_side).defect, like=straight)
     assert dice(straight.mask, again.mask) > 0.97
@@ -201,16 +204,21 @@ def test_saved_weights_reconstruct_as_the_network_they_came_from(case, tmp_path)
     shape = ResidualUNetShape(2, 1, (8, 16), 1, 2)
     network = ResidualUNet(shape).eval()
     path = tmp_path / "model.safetensors"
-    save_weights(path, network, {"architecture": "residual_unet", "shape": shape.as_dict(), "side": 32,
-                                 "symmetry": True}, storage="float32")
+    save_weights(
+        path,
+        network,
+        {"architecture": "residual_unet", "shape": shape.as_dict(), "side": 32, "symmetry": True},
+        storage="float32",
+    )
     model = load_model(path)
     occupancy = lay_grid(case.defective, 32).occupancy(case.defective)
     assert np.array_equal(infer(model, occupancy), infer(Model(network, 32, True, {}), occupancy))
 
 
 def test_weights_of_something_else_are_refused(tmp_path):
-    path = save_weights(tmp_path / "other.safetensors", torch.nn.Linear(2, 2), {"architecture": "critic"},
-                        storage="float32")
+    path = save_weights(
+        tmp_path / "other.safetensors", torch.nn.Linear(2, 2), {"architecture": "critic"}, storage="float32"
+    )
     with pytest.raises(CheckpointError, match="not a reconstruction network"):
         load_model(path)
 

@@ -70,7 +70,8 @@ def build_scene(layers: Mapping[str, Volume], *, detail_vox: int = 240) -> Scene
     total = occupancy[0] if len(occupancy) == 1 else np.minimum(occupancy.sum(axis=0), 1)
     coarsest_mm = max(max(layers[n].spacing_mm) for n in boxes)
     soft = gaussian_filter(total, 1.3 * max(coarsest_mm / spacing_mm, 1), truncate=2.0)
-    return Scene(occupancy, total, soft, _leaps(total), np.array([rgb(name) for name in layers]), onto[:3, 3], float(spacing_mm))
+    colours = np.array([rgb(name) for name in layers])
+    return Scene(occupancy, total, soft, _leaps(total), colours, onto[:3, 3], float(spacing_mm))
 
 
 def render(layers: Mapping[str, Volume] | Scene, *, view: tuple[float, float] | str = (30.0, 15.0), size: int = 360,
@@ -167,7 +168,8 @@ def _hit(total, leaps, start, forward, t, reach):
             low, high = t - 0.7, t
             for _ in range(5):
                 m = 0.5 * (low + high)
-                if _at(total, start[0] + m * forward[0], start[1] + m * forward[1], start[2] + m * forward[2]) >= _LEVEL:
+                x, y, z = start[0] + m * forward[0], start[1] + m * forward[1], start[2] + m * forward[2]
+                if _at(total, x, y, z) >= _LEVEL:
                     high = m
                 else:
                     low = m

@@ -24,7 +24,8 @@ def slices(layers: Mapping[str, Volume], *, at_mm: Sequence[float] | None = None
     """Axial, coronal and sagittal sections; "bone" is filled, other layers are outlined.
 
     layers: named as in COLOURS. at_mm: (L, P, S) where the sections meet; None: the middle of what is not bone, or
-    else of the bone. across_mm: width of what is shown around there; None: everything. Raises ValueError when all layers are empty.
+    else of the bone. across_mm: width of what is shown around there; None: everything.
+    Raises ValueError when all layers are empty.
     """
     at_mm = middle_mm(layers) if at_mm is None else np.asarray(at_mm, float)
     with figure(13, 4.55 + 0.25 * bool(title) + 0.3 * (len(layers) > 1), title) as drawn:

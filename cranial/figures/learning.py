@@ -77,13 +77,13 @@ def _series(lines: Sequence[Mapping[str, float]], wanted) -> dict[str, tuple[np.
 
 
 def _section(bone: np.ndarray, piece: np.ndarray) -> np.ndarray:
-    """The section through the piece's middle along which its hole is seen best, (n, n, 3); axial without a piece."""
-    middle = 0.5 * (np.array(piece.shape) - 1)
-    at, axis = middle, 2
+    """The section in which the hole is seen best, (n, n, 3); without a piece the axial one in the middle."""
+    axis, level = 2, piece.shape[2] // 2
     if piece.any():
-        at = np.argwhere(piece > 0).mean(axis=0)
-        axis = int(np.argmin(np.abs(at - middle)))  # the plane holds the direction in which the hole lies
-    bone, piece = (field.take(round(float(at[axis])), axis=axis).T for field in (bone, piece))
+        away = np.abs(np.argwhere(piece > 0) - 0.5 * (np.array(piece.shape) - 1)).mean(axis=0)
+        axis = int(np.argmin(away))  # the plane holds the direction in which the hole lies
+        level = int(np.argmax(piece.sum(axis=tuple({0, 1, 2} - {axis}))))
+    bone, piece = (field.take(level, axis=axis).T for field in (bone, piece))
     if axis != 2:
         bone, piece = bone[::-1], piece[::-1]  # the top is up
     empty = np.clip(1 - bone - piece, 0, 1)[..., None]

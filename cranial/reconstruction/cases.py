@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ..rng import generator
 from ..skulls.defects import STYLES, draw_defect, find_vault
@@ -203,13 +203,13 @@ def _smooth_noise(rng: np.random.Generator, nodes: int, amplitude: float) -> np.
     return np.stack([zoom(c, 17 / nodes, order=3, mode="nearest", grid_mode=False) for c in coarse])
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
 def _resample(occupancy, linear, offset, field, side):
     """out[i] = occupancy[linear i + offset + field(i)] / 255, trilinear, 0 outside."""
     out = np.zeros((side, side, side), np.float32)
     n = occupancy.shape[0]
     step = np.float32((field.shape[1] - 1) / (side - 1))
-    for i in prange(side):
+    for i in range(side):
         fi = i * step
         i0 = min(int(fi), field.shape[1] - 2)
         u = fi - i0

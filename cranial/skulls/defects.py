@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ..rng import generator
 from ..volume import Volume, to_lps
@@ -262,13 +262,13 @@ def inside(defect: Defect, skull: Volume) -> np.ndarray:
     return result
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
 def _depth(depth, affine, centre, direction, turn, other, reach, outline, burrs, ragged, wavelength, noise):
     """depth <- max(depth, how deep each voxel lies inside this piece), mm along the vault."""
     n = noise.shape[0]
     widest = min(2.6, (outline.max() + 14 + 3 * ragged) / reach)
     cosine = np.cos(widest)
-    for i in prange(depth.shape[0]):
+    for i in range(depth.shape[0]):
         for j in range(depth.shape[1]):
             for k in range(depth.shape[2]):
                 x = affine[0, 0] * i + affine[0, 1] * j + affine[0, 2] * k + affine[0, 3] - centre[0]

@@ -19,6 +19,7 @@ SPACING_MM = 1.5
 FLIP = np.array([-1.0, 1.0, 1.0])
 CORE_MM = 2.0  # somewhere a defect is this far from all bone; what is thinner is asymmetry
 CORE_MM3 = 200.0
+CORE_SHARE = 0.05  # of the largest core; less beside a true hole is a turbinate, a septum, a suture
 RIM_MM = 4.5  # from the core to the rim
 LOWEST_DEG = -40.0  # seen from the middle of the head, base and face begin here
 
@@ -57,8 +58,9 @@ def mirror_defect(defective: Volume) -> Volume:
     missing = (mirrored > 0.5) & ~head.bone
     core = fills_a_hole(head, missing & (head.signed_mm > CORE_MM), missing | head.bone)
     parts, _ = ndimage.label(core, np.ones((3, 3, 3)))
-    large = np.bincount(parts.ravel()) * SPACING_MM**3 > CORE_MM3
-    large[0] = False
+    sizes_mm3 = np.bincount(parts.ravel()) * SPACING_MM**3
+    sizes_mm3[0] = 0
+    large = sizes_mm3 > max(CORE_MM3, CORE_SHARE * sizes_mm3.max())
     if not large.any():
         return defective.with_mask(np.zeros(defective.shape, dtype=bool))
     region = ndimage.binary_dilation(large[parts], iterations=round(RIM_MM / SPACING_MM), mask=missing)

@@ -45,7 +45,7 @@ def train(
 
     batches(index) makes batch number `index` from nothing but the index (and a seed of its own): arrays or
     tensors, in dicts, lists or tuples. A step uses accumulate x processes consecutive batches; its gradient
-    is their mean. `workers` processes make them ahead.
+    is their mean. `workers` threads make them ahead.
     config: JSON values that name the experiment; a checkpoint made with other ones is refused.
     ema_decay: keep a moving average of the weights, for validation, best.safetensors and `load_players`.
     Every validate_every steps, and at the end, `learner.validate` runs; the weights with the highest or
@@ -53,7 +53,8 @@ def train(
     averaged ones: those are in the files, for `load_players`.
 
     devices > 1 in a script: strategy "ddp", which starts the script once per device unless Slurm or torchrun
-    did; in a notebook: "ddp_notebook". Only process 0 validates and writes.
+    did; in a notebook: "ddp_notebook", which forks: start it in a fresh kernel, before anything else has computed
+    in several threads. Only process 0 validates and writes.
 
     Writes last.safetensors (every checkpoint_every steps, every checkpoint_minutes, on a signal, at the end),
     best.safetensors, and log.jsonl: a line every log_every steps with the means since the last such line, and

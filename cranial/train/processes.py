@@ -6,7 +6,9 @@ differentiates some players only nor a gradient penalty.
 
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import default_convert
 
 from cranial.rng import generator
 
@@ -36,39 +38,39 @@ def place(fabric: Fabric, module: nn.Module, *, channels_last: bool) -> None:
 def batches_ahead(
     fabric: Fabric, batches: Callable[[int], Any], indices: range, *, workers: int, channels_last: bool
 ) -> Iterator[tuple[int, Any]]:
-    """(index, batch on the device) in the order of `indices`, made ahead of time by `workers` processes."""
-    loader = DataLoader(
-        _Batches(batches),
-        batch_size=None,  # a batch is made whole
-        sampler=indices,
-        num_workers=workers,
-        worker_init_fn=_deafen,
-        pin_memory=fabric.device.type == "cuda",
-        generator=torch.Generator(),  # its own: the default would draw from the global one
-    )
-    iterator = iter(loader)
+    """(index, batch on the device) in the order of `indices`, made ahead of time by `workers` threads.
+
+    Threads and not processes: a process forked after OpenMP has run (numba, torch on the CPU) hangs or is ended, and
+    what makes batches (closures over pools of skulls) cannot be sent to a spawned one. numpy, scipy and compiled
+    kernels let go of the interpreter while they work.
+    """
+
+    def made(index: int) -> Any:
+        batch = default_convert(batches(index))
+        if fabric.device.type == "cuda":
+            batch = apply_to_collection(batch, Tensor, Tensor.pin_memory)
+        return batch
+
+    def ready(batch: Any) -> Any:
+        return apply_to_collection(fabric.to_device(batch), Tensor, _layout, channels_last)
+
+    if not workers:
+        for index in indices:
+            yield index, ready(made(index))
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")
+    coming: deque[tuple[int, Future]] = deque()
     try:
         for index in indices:
-            yield index, apply_to_collection(fabric.to_device(next(iterator)), Tensor, _layout, channels_last)
+            coming.append((index, pool.submit(made, index)))
+            if len(coming) > 2 * workers:
+                first, future = coming.popleft()
+                yield first, ready(future.result())
+        while coming:
+            first, future = coming.popleft()
+            yield first, ready(future.result())
     finally:
-        if (
-            workers
-        ):  # now, and not when garbage is collected: a worker that ignores signals must be told to end
-            iterator._shutdown_workers()
-
-
-class _Batches(Dataset):
-    def __init__(self, batches: Callable[[int], Any]):
-        self.batches = batches
-
-    def __getitem__(self, index: int) -> Any:
-        return self.batches(index)
-
-
-def _deafen(_: int) -> None:
-    """Slurm and Ctrl-C signal every process of a job; a worker must live until the loop's step is done."""
-    for name in SIGNALS:
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _layout(tensor: Tensor, channels_last: bool) -> Tensor:

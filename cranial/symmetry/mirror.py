@@ -19,9 +19,9 @@ SPACING_MM = 1.5
 FLIP = np.array([-1.0, 1.0, 1.0])
 CORE_MM = 2.0  # somewhere a defect is this far from all bone; what is thinner is asymmetry
 CORE_MM3 = 200.0
-CORE_SHARE = 0.05  # of the largest core; less beside a true hole is a turbinate, a septum, a suture
 RIM_MM = 4.5  # from the core to the rim
-LOWEST_DEG = -40.0  # seen from the middle of the head, base and face begin here
+LOWEST_DEG = -40.0  # seen from the middle of the head, the base begins here
+FACE_DEG = -18.0  # and here, in front, the face: septum and turbinates are never alike on both sides
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,10 @@ def mirror_defect(defective: Volume) -> Volume:
     mirrored = mirrored_vault(head, fit_bend(head))
     missing = (mirrored > 0.5) & ~head.bone
     core = fills_a_hole(head, missing & (head.signed_mm > CORE_MM), missing | head.bone)
-    parts, _ = ndimage.label(core, np.ones((3, 3, 3)))
-    sizes_mm3 = np.bincount(parts.ravel()) * SPACING_MM**3
-    sizes_mm3[0] = 0
-    large = sizes_mm3 > max(CORE_MM3, CORE_SHARE * sizes_mm3.max())
-    if not large.any():
+    core = plausible_parts(head, core)
+    if not core.any():
         return defective.with_mask(np.zeros(defective.shape, dtype=bool))
-    region = ndimage.binary_dilation(large[parts], iterations=round(RIM_MM / SPACING_MM), mask=missing)
+    region = ndimage.binary_dilation(core, iterations=round(RIM_MM / SPACING_MM), mask=missing)
     # the field goes on beyond the region, so that interpolation erodes no surface; bone is taken away last
     around = ndimage.binary_dilation(region, np.ones((3, 3, 3))) & (region | ~missing)
     proposal = np.where(around, np.maximum(mirrored, head.bone), np.float32(0))
@@ -171,3 +168,14 @@ def fills_a_hole(head: Head, candidates: np.ndarray, complete: np.ndarray) -> np
     kept = np.zeros_like(candidates)
     kept[tuple(voxels[~elsewhere & ~behind].T)] = True
     return kept
+
+
+def plausible_parts(head: Head, core: np.ndarray) -> np.ndarray:
+    """The connected parts of the core that are large enough and not in the face: bool (I, J, K)."""
+    parts, count = ndimage.label(core, np.ones((3, 3, 3)))
+    kept = np.bincount(parts.ravel(), minlength=count + 1) * SPACING_MM**3 > CORE_MM3
+    kept[0] = False
+    for part in np.flatnonzero(kept):
+        _, back, up = head.points(np.argwhere(parts == part)).mean(axis=0)
+        kept[part] = back > 0 or up > np.tan(np.radians(FACE_DEG)) * -back or -back < 0.25 * head.length_mm
+    return kept[parts]

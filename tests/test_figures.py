@@ -7,8 +7,8 @@ from itertools import permutations, product
 import matplotlib.pyplot
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from matplotlib.text import Text
-from PIL import Image
 
 from cranial import figures
 from cranial.figures.render import rgb
@@ -290,5 +290,5 @@ def test_training_cases_show_occupancies_as_they_are(case):
 
 def test_a_figure_shows_itself_in_a_notebook_and_leaves_nothing_open(case):
     png = figures.cases([case])._repr_png_()
-    assert np.asarray(Image.open(io.BytesIO(png))).std() > 10
+    assert imread(io.BytesIO(png)).std() > 10 / 255
     assert matplotlib.pyplot.get_fignums() == []

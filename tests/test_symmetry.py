@@ -188,6 +188,17 @@ def test_a_complete_real_head_gets_next_to_nothing(real_skulls):
     assert mirror_defect(read(real_skulls["mricrogl_ct"])).volume_mm3 < 1500
 
 
+def test_a_septum_bent_to_one_side_is_no_defect(real_skulls):
+    if "inv0051" not in real_skulls:
+        pytest.skip("inv0051, a real frontal craniectomy, is not among the real skulls at hand")
+    skull = read(real_skulls["inv0051"])
+    proposal = mirror_defect(skull)
+    heights_mm = skull.voxel_to_mm(np.argwhere(proposal.mask))[:, 2]
+    vertex_mm = skull.voxel_to_mm(np.argwhere(skull.mask))[:, 2].max()
+    assert 5000 < proposal.volume_mm3 < 15000
+    assert vertex_mm - heights_mm.min() < 80  # the hole ends above the orbits, the nose lies 100 mm down
+
+
 @pytest.mark.parametrize("find", [find_midplane, mirror_defect])
 def test_a_mask_without_symmetry_is_refused_with_the_reason(find):
     empty = Volume(np.zeros((20, 20, 20), bool), np.eye(4))

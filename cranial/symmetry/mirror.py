@@ -177,5 +177,6 @@ def plausible_parts(head: Head, core: np.ndarray) -> np.ndarray:
     kept[0] = False
     for part in np.flatnonzero(kept):
         _, back, up = head.points(np.argwhere(parts == part)).mean(axis=0)
-        kept[part] = back > 0 or up > np.tan(np.radians(FACE_DEG)) * -back or -back < 0.25 * head.length_mm
+        in_front = back < -0.25 * head.length_mm
+        kept[part] = not in_front or up > np.tan(np.radians(FACE_DEG)) * abs(back)
     return kept[parts]

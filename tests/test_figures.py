@@ -163,9 +163,11 @@ def test_the_view_on_a_hole_is_from_outside_straight_at_it(case):
         found = figures.facing(box(place, (6, 6, 6)), case.complete)
         assert found == pytest.approx((azimuth, elevation), abs=8)
     both = box((40, 0, 10), (4, 6, 6))
-    both = both.with_mask(both.mask | both.mask[::-1])
-    azimuth, elevation = figures.facing(both, case.complete)
+    opposite = both.with_mask(both.mask | both.mask[::-1])
+    azimuth, elevation = figures.facing(opposite, case.complete)
     assert azimuth in (0, 180) and elevation > 10
+    large, small = box((25, -25, 15), (8, 8, 8)).mask, box((-25, -25, 15), (5, 5, 5)).mask
+    assert figures.facing(both.with_mask(large | small), case.complete)[0] == pytest.approx(0, abs=6)
     assert figures.facing(both.with_mask(np.zeros_like(both.mask)), case.complete) == (0, 0)
 
 

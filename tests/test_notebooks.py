@@ -148,8 +148,7 @@ def test_the_clinical_case_runs_and_leaves_a_report_with_files_that_open(tmp_pat
     case = None
     if from_file:
         case = str(volume.write(cut(phantom(3, spacing_mm=3.0), "skullfix", seed=0).defective, tmp_path / "case.nrrd"))
-    run_dir = run("03_clinical_case", tmp_path, case=case, method="mirror", phantom_style="parietotemporal",
-                  phantom_spacing_mm=3.0)
+    run_dir = run("03_clinical_case", tmp_path, case=case, method="mirror", phantom_spacing_mm=3.0)
     assert len(list((run_dir / "figures").glob("cell_*.png"))) == (4 if from_file else 5)
     piece = volume.read(run_dir / "defect.nrrd")
     if from_file:

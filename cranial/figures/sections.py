@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from ..resampling import bounding_box, sample
 from ..volume import Volume
 from .render import COLOURS, rgb
-from .style import FAINT, PAPER, Figure, figure, key, letters, scale_bar, show
+from .style import PAPER, Figure, figure, key, letters, scale_bar, show
 
 # plane: (axis to the right, axis down, depth axis) as signed LPS axes, and the letters left, right, top, bottom.
 # Radiological: axial seen from the feet, coronal from the front, sagittal from the patient's left.
@@ -55,12 +55,12 @@ def section(axes: Axes, layers: Mapping[str, Volume], plane: str, at_mm: np.ndar
     for name, share in cut.items():
         opacity = (1.0 if name == "bone" else 0.35 if len(layers) == 2 else 0.0) * share[..., None]
         picture = (1 - opacity) * picture + opacity * rgb(name)
-    show(axes, picture, f"{plane}, {'LPS'[depth]} = {at_mm[depth]:.0f} mm")
+    show(axes, picture, f"{plane}, {'LPS'[depth]} = {round(float(at_mm[depth]))} mm")
     for name, share in cut.items():
         if name != "bone" and share.max() > 0.5:
             axes.contour(share, [0.5], colors=[COLOURS[name]], linewidths=1.6)
-    letters(axes, *places[:2], top=places[2], bottom=places[3], colour=FAINT)
-    scale_bar(axes, 1 / pixel_mm, length_mm=50 if span_mm > 120 else 10, colour="#d0d0d0")
+    letters(axes, *places[:2], top=places[2], bottom=places[3])
+    scale_bar(axes, 1 / pixel_mm, length_mm=50 if span_mm > 120 else 10, colour="#d0d0d0", paper=PAPER)
 
 
 def bounds_mm(layers: Mapping[str, Volume]) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ def views(layers: Mapping[str, Volume], *, title: str = "", size: int = _LARGE) 
     with figure(14, 3.0 + 0.3 * bool(title) + 0.3 * (len(layers) > 1), title) as drawn:
         for axes, (side, (left, right)) in zip(drawn.subplots(1, 5), _SIDES.items(), strict=True):
             show(axes, render(scene, view=side, size=size, span_mm=span_mm), side)
-            letters(axes, left, right)
+            letters(axes, left, right, height=0.93)
         scale_bar(axes, size / span_mm)
         if len(layers) > 1:
             key(drawn, layers)
@@ -91,16 +91,24 @@ def proposals(drawn_cases: Sequence[Case], proposed: Mapping[str, Sequence[Volum
 
 
 def facing(part: Volume, skull: Volume) -> tuple[float, float]:
-    """The view (azimuth, elevation) that looks at a part from outside the head; from ahead if the part is empty."""
+    """The view (azimuth, elevation) that looks at a part from outside the head, between its pieces if it has several.
+
+    From ahead if the part is empty.
+    """
+    from scipy.ndimage import label
+
     bone = skull.voxel_to_mm(np.argwhere(skull.mask[::4, ::4, ::4]) * 4)
-    place = part.voxel_to_mm(np.argwhere(part.mask[::2, ::2, ::2]) * 2)
+    pieces, _ = label(part.mask[::2, ::2, ::2])
+    place = part.voxel_to_mm(np.argwhere(pieces) * 2)
     if not len(place) or not len(bone):
         return VIEWS["front"]
     low, high = bone.min(axis=0), bone.max(axis=0)
     middle = np.array([*(low + high)[:2] / 2, high[2] - 0.45 * (high - low)[1]])
     rays = place - middle
     rays /= np.linalg.norm(rays, axis=1)[:, None]
-    x, y, z = rays.mean(axis=0)
+    sizes = np.bincount(pieces[pieces > 0])
+    weights = np.where(sizes > 0.1 * sizes.max(), 1 / np.maximum(sizes, 1), 0)[pieces[pieces > 0]]
+    x, y, z = np.average(rays, axis=0, weights=weights)  # a small piece counts as much as a large one
     azimuth, level = float(np.degrees(np.arctan2(x, -y))), np.hypot(x, y)
     if level < 0.5 * np.hypot(rays[:, 0], rays[:, 1]).mean():  # on both sides, or around the vertex
         azimuth, level = (0.0 if y <= 0 else 180.0), level + 0.3

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import matplotlib
 import matplotlib.figure
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
@@ -77,21 +78,24 @@ def bare(axes: Axes) -> None:
     axes.spines[:].set_visible(False)
 
 
-def letters(axes: Axes, left: str, right: str, *, top: str = "", bottom: str = "", colour: str = FAINT) -> None:
-    """Which way the patient lies, at the edges of a picture."""
-    places = ((0.02, 0.5, left), (0.98, 0.5, right), (0.5, 0.97, top), (0.5, 0.03, bottom))
+def letters(axes: Axes, left: str, right: str, *, top: str = "", bottom: str = "", height: float = 0.5) -> None:
+    """Which way the patient lies, at the edges of a picture; height: of the left and right letters, 0 to 1."""
+    places = ((0.03, height, left), (0.97, height, right), (0.5, 0.97, top), (0.5, 0.03, bottom))
     for x, y, letter in places:
-        axes.text(x, y, letter, transform=axes.transAxes, ha="center", va="center", color=colour, fontsize=9)
+        axes.text(x, y, letter, transform=axes.transAxes, ha="center", va="center", color=FAINT, fontsize=9)
 
 
-def scale_bar(axes: Axes, pixels_a_mm: float, *, length_mm: float = 50.0, colour: str = INK) -> None:
-    """A bar at the lower right of a picture, with its length."""
+def scale_bar(axes: Axes, pixels_a_mm: float, *, length_mm: float = 50.0, colour: str = INK,
+              paper: str | tuple[float, float, float] = "white") -> None:
+    """A bar at the lower right of a picture, with its length, legible over whatever is there."""
+    halo = [patheffects.withStroke(linewidth=4, foreground=paper)]
     right, bottom = max(axes.get_xlim()), max(axes.get_ylim())
     size = right - min(axes.get_xlim())
     end, y = right - 0.03 * size, bottom - 0.03 * size
-    axes.plot([end - length_mm * pixels_a_mm, end], [y, y], color=colour, lw=2, solid_capstyle="butt")
+    axes.plot([end - length_mm * pixels_a_mm, end], [y, y], color=colour, lw=2,
+              solid_capstyle="butt", path_effects=halo)
     axes.text(end - 0.5 * length_mm * pixels_a_mm, y - 0.02 * size, f"{length_mm:g} mm", ha="center", va="bottom",
-              fontsize=8.5, color=colour)
+              fontsize=8.5, color=colour, path_effects=halo)
 
 
 def key(drawn: Figure, layers: Iterable[str]) -> None:

@@ -94,7 +94,7 @@ def scale_bar(axes: Axes, pixels_a_mm: float, *, length_mm: float = 50.0, colour
     end, y = right - 0.03 * size, bottom - 0.03 * size
     axes.plot([end - length_mm * pixels_a_mm, end], [y, y], color=colour, lw=2,
               solid_capstyle="butt", path_effects=halo)
-    axes.text(end - 0.5 * length_mm * pixels_a_mm, y - 0.02 * size, f"{length_mm:g} mm", ha="center", va="bottom",
+    axes.text(end, y - 0.02 * size, f"{length_mm:g} mm", ha="right", va="bottom",
               fontsize=8.5, color=colour, path_effects=halo)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cranial.skulls.defects import SKULLBREAK_STYLES, STYLES, Vault, cut, draw_defect, find_vault, inside
+from cranial.skulls.defects import SKULLBREAK_STYLES, STYLES, cut, draw_defect, find_vault
+from cranial.skulls.hole import Vault, inside
 from cranial.skulls.phantom import phantom
 from cranial.volume import Volume, to_lps
 

@@ -12,7 +12,9 @@ surface         how far is one surface from another?
 nearest         how far is this voxel from the nearest of those?
 metrics         how near is a reconstruction to the truth?
 statistics      is one method better than another?
+kernels         which arithmetic decides how long everything takes?
 nets            what maps a defective skull to a defect?
+registration    what brings one head onto another?
 train           how does a learner learn?
 checkpoint      how does a training stop, and go on to the bit?
 reconstruction  what is missing in this skull?

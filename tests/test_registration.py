@@ -138,8 +138,8 @@ def test_a_loss_that_is_not_finite_ends_the_pair_with_a_reason():
 
 def test_a_pair_is_brought_together(pair):
     quality = pair.quality
-    assert quality.dice_after > quality.dice_before + 0.08 > 0.75
-    assert quality.mse_after < 0.5 * quality.mse_before
+    assert quality.dice_after > quality.dice_before + 0.03 > 0.8
+    assert quality.mse_after < 0.7 * quality.mse_before
     assert quality.folded_share < 0.005 and not pair.problems
     assert 0 < quality.mean_displacement_mm < quality.p95_displacement_mm < quality.max_displacement_mm < 40
     assert [level.side for level in pair.levels] == [4, 8, 16, 32]
@@ -162,7 +162,7 @@ def test_a_head_onto_itself_stays_where_it_is(moving):
 @pytest.mark.parametrize("degrees", [(35, 0, 0), (0, 40, -20), (90, 0, 90), (0, 0, 180)])
 def test_heads_may_lie_in_any_pose(moving, fixed, pair, degrees):
     found = register(turned(moving, degrees), fixed, side=SIDE)
-    assert found.quality.dice_after > pair.quality.dice_after - 0.06
+    assert found.quality.dice_after > pair.quality.dice_after - 0.08
 
 
 @pytest.mark.parametrize("order", [ORDERS[k] for k in (7, 23, 40)], ids=str)
@@ -180,6 +180,26 @@ def test_there_and_back_again(moving, fixed, pair):
     assert np.percentile(missed_mm, 95) < 1.5 * pair.cube.spacing_mm
 
 
+def test_nothing_pulls_where_one_of_the_scans_has_ended(fixed):
+    """A vault alone, brought onto a whole head, is not drawn out to make a base."""
+    lps = volume.to_lps(fixed)
+    upper = lps.mask.copy()
+    upper[:, :, : upper.shape[2] // 2] = False
+    vault = lps.with_mask(upper)
+    known, everywhere = (register(vault, fixed, side=SIDE, common=common) for common in (True, False))
+    (kept,), (drawn,) = known.carry(vault), everywhere.carry(vault)
+    assert known.quality.common_share < 0.75 < 1.0 == everywhere.quality.common_share
+    assert abs(kept.volume_mm3 / vault.volume_mm3 - 1) < 0.1
+    assert known.quality.max_displacement_mm < 0.5 * everywhere.quality.max_displacement_mm
+    assert drawn.volume_mm3 != kept.volume_mm3
+
+
+def test_a_head_that_would_be_turned_is_told(moving, fixed):
+    found = register(turned(moving, (0, 0, 180)), fixed, side=SIDE)
+    assert found.quality.turn_deg > 150
+    assert any("the head would be turned by 17" in problem or "turned by 18" in problem for problem in found.problems)
+
+
 # what comes along
 
 
@@ -194,7 +214,8 @@ def test_defective_skull_and_defect_come_along_disjoint_and_whole(moving, pair):
     assert defect.volume_mm3 / complete.volume_mm3 == pytest.approx(share, rel=0.25)
 
 
-def test_what_is_carried_lies_on_the_fixed_heads_cube(moving, fixed, pair):
+def test_what_is_carried_lies_on_the_fixed_heads_cube(moving, fixed):
+    pair = register(moving, fixed, side=SIDE, common=False)
     (carried,) = pair.carry(moving)
     np.testing.assert_array_equal(carried.affine, lay_cube(fixed, SIDE).affine)
     target = volume.resample(fixed, like=carried)

@@ -4,6 +4,7 @@ Both heads are seen as soft occupancies in cubes of their own, so the search beg
 is found maps points of the fixed head to points of the moving one, x -> A x + b, in patient LPS mm.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import permutations, product
 
@@ -12,12 +13,15 @@ from numba import njit
 from scipy import ndimage
 
 from ..resampling import bounding_box, sample
-from ..volume import Volume, VolumeError
+from ..volume import Volume, VolumeError, to_lps
 
 SIDES = (16, 32, 64)  # voxels along each edge of the cubes, coarse to fine
 _MARGIN = 0.12  # of the head's size, free on every side
 _BLUR_VOX = 1.0
-_STARTS = 4  # rotations that are tried to the end
+_CUT_FACE_MM, _CUT_DEPTH_MM, _CUT_SHARE = 2.0, 8.0, 0.5
+_STARTS, _FINALISTS = 12, 3  # maps that are refined, coarsely and at the next level
+_ROUNDS = 12  # steps at each level
+_TURN_COST = 1.0  # a square radian
 
 
 @dataclass(frozen=True)
@@ -57,52 +61,102 @@ def _cube(side: int, centre_mm: np.ndarray, edge_mm: float) -> Cube:
     return Cube(side, affine)
 
 
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A head at one resolution: soft occupancy and what the scan knows, float32 and bool (n, n, n), in a cube."""
+
+    image: np.ndarray
+    known: np.ndarray
+    cube: Cube
+
+
 def register_affine(moving: Volume, fixed: Volume) -> np.ndarray:
     """(4, 4), patient LPS mm of the fixed head -> of the moving head, least in mean squared difference.
 
-    Raises VolumeError for an empty mask.
+    First turned, shifted and scaled as a whole, from many starts; then all twelve numbers. Of maps that fit nearly
+    alike, for a vault fits a vault in many ways, the one that turns the head least wins: files mostly tell how it lies.
+    Where a scan ended (see `known`) nothing counts. Raises VolumeError for an empty mask.
     """
-    fixed_cube, moving_cube = lay_cube(fixed, SIDES[-1]), lay_cube(moving, SIDES[-1])
-    fixed_levels, moving_levels = _levels(fixed, fixed_cube), _levels(moving, moving_cube)
-    coarse = (moving_levels[0], moving_cube.at(SIDES[0]), fixed_levels[0], fixed_cube.at(SIDES[0]))
-    starts = sorted(_starts(*coarse), key=lambda start: _misfit(start, *coarse))[:_STARTS]
-    best = min((_refined(start, *coarse, rounds=12) for start in starts), key=lambda fit: _misfit(fit, *coarse))
-    for side, moving_image, fixed_image in zip(SIDES[1:], moving_levels[1:], fixed_levels[1:], strict=True):
-        best = _refined(best, moving_image, moving_cube.at(side), fixed_image, fixed_cube.at(side), rounds=12)
-    return best
+    coarse, middle, fine = zip(_views(moving), _views(fixed), strict=True)
+    fits = sorted(_starts(*coarse), key=lambda start: _score(start, *coarse))[:_STARTS]
+    for level, count in ((coarse, _FINALISTS), (middle, 1)):
+        refined = [_refined(fit, *level, _as_a_whole) for fit in fits]
+        fits = sorted(refined, key=lambda fit: _score(fit, *level))[:count]  # noqa: B023  used at once
+    return _refined(_refined(fits[0], *middle, _freely), *fine, _freely)
 
 
-def _levels(head: Volume, cube: Cube) -> list[np.ndarray]:
-    """Soft occupancy of a head at each of SIDES, float32."""
+def known(head: Volume, onto: np.ndarray, side: int) -> np.ndarray:
+    """Where a head's scan tells whether there is bone, bool (n, n, n), on a grid with affine `onto` to the head's mm.
+
+    Not below the lowest bone: there, segmentations end. And not beyond any other face of the mask's box that cuts
+    through the head, where the bone's section is nearly as large as a little further in; a rounded head only touches
+    its box.
+    """
+    lps = to_lps(head)
+    box = bounding_box(lps.mask)
+    to_voxel = np.linalg.inv(lps.affine) @ onto
+    steps = np.arange(side)
+    seen = np.ones((side,) * 3, bool)
+    for axis in range(3):
+        areas = lps.mask.sum(axis=tuple(other for other in range(3) if other != axis))[box[axis]]
+        deep = int(round(_CUT_DEPTH_MM / lps.spacing_mm[axis]))
+        first = max(1, int(round(_CUT_FACE_MM / lps.spacing_mm[axis])))
+        if len(areas) <= 2 * deep:
+            continue
+        i, j, k = to_voxel[axis, :3, None] * steps
+        place = i[:, None, None] + j[:, None] + k + to_voxel[axis, 3]
+        if axis == 2 or areas[:first].mean() > _CUT_SHARE * areas[deep]:
+            seen &= place > box[axis].start + first
+        if areas[-first:].mean() > _CUT_SHARE * areas[-1 - deep]:
+            seen &= place < box[axis].stop - 1 - first
+    return seen
+
+
+def turn_of(fit: np.ndarray) -> float:
+    """By how much a map (4, 4) turns, in radians."""
+    left, _, right = np.linalg.svd(fit[:3, :3])
+    return float(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1)))
+
+
+def _score(fit: np.ndarray, moving: _View, fixed: _View) -> float:
+    """Misfit, larger for a map that turns the head: by a quarter at 30 degrees, by three fifths from 45 on."""
+    return _misfit(fit, moving, fixed) * (1 + _TURN_COST * min(turn_of(fit), np.pi / 4) ** 2)
+
+
+def _views(head: Volume) -> list[_View]:
+    """A head at each of SIDES."""
+    cube = lay_cube(head, SIDES[-1])
     finest = sample(head.mask, head.affine, (cube.side,) * 3, cube.affine)
-    levels = []
+    views = []
     for side in SIDES:
         parts = cube.side // side
         pooled = finest.reshape(side, parts, side, parts, side, parts).mean(axis=(1, 3, 5))
-        levels.append(ndimage.gaussian_filter(pooled, _BLUR_VOX))
-    return levels
+        level = cube.at(side)
+        views.append(_View(ndimage.gaussian_filter(pooled, _BLUR_VOX), known(head, level.affine, side), level))
+    return views
 
 
-def _starts(moving_image: np.ndarray, moving_cube: Cube, fixed_image: np.ndarray, fixed_cube: Cube) -> list[np.ndarray]:
-    """Maps with equal centre of mass and equal size, for many rotations; and with the tops of both heads together."""
-    (centre, size), (moving_centre, moving_size) = (
-        _mass(fixed_image, fixed_cube), _mass(moving_image, moving_cube),
-    )
-    scale = moving_size / size
+def _starts(moving: _View, fixed: _View) -> list[np.ndarray]:
+    """Maps to begin with: many rotations about equal centres of mass, with equal size; or the vertices together."""
+    (centre, size), (moving_centre, moving_size) = _mass(fixed), _mass(moving)
     starts = []
-    for rotation in _rotations():
+    for turn in _turns():
+        for tilt in _tilts():
+            start = np.eye(4)
+            start[:3, :3] = moving_size / size * turn @ tilt
+            start[:3, 3] = moving_centre - start[:3, :3] @ centre
+            starts.append(start)
+    for tilt in _tilts():  # a jaw or a neck on one of them shifts its centre, not its top
         start = np.eye(4)
-        start[:3, :3] = scale * rotation
-        start[:3, 3] = moving_centre - start[:3, :3] @ centre
+        start[:3, :3] = tilt
+        start[:3, 3] = [*moving_centre[:2], _top(moving)] - tilt @ [*centre[:2], _top(fixed)]
         starts.append(start)
-    upright = np.eye(4)  # a jaw or a neck on one of them shifts its centre, not its top
-    upright[:3, 3] = moving_centre - centre
-    upright[2, 3] = _top(moving_image, moving_cube) - _top(fixed_image, fixed_cube)
-    return [*starts, upright]
+    return starts
 
 
-def _mass(image: np.ndarray, cube: Cube) -> tuple[np.ndarray, float]:
+def _mass(view: _View) -> tuple[np.ndarray, float]:
     """Centre of mass (3,) in mm, and root mean square distance from it."""
+    image, cube = view.image, view.cube
     index = np.argwhere(image > 0.05)
     weight = image[tuple(index.T)]
     points = index * cube.spacing_mm + cube.affine[:3, 3]
@@ -110,13 +164,14 @@ def _mass(image: np.ndarray, cube: Cube) -> tuple[np.ndarray, float]:
     return centre, float(np.sqrt(weight @ ((points - centre) ** 2).sum(axis=1) / weight.sum()))
 
 
-def _top(image: np.ndarray, cube: Cube) -> float:
+def _top(view: _View) -> float:
     """Height of the vertex, mm."""
-    return float(np.flatnonzero((image > 0.3 * image.max()).any(axis=(0, 1)))[-1] * cube.spacing_mm + cube.affine[2, 3])
+    heights = np.flatnonzero((view.image > 0.3 * view.image.max()).any(axis=(0, 1)))
+    return float(heights[-1] * view.cube.spacing_mm + view.cube.affine[2, 3])
 
 
-def _rotations() -> list[np.ndarray]:
-    """The 24 ways to turn a cube, each also tilted by 25 degrees either way about each axis."""
+def _turns() -> list[np.ndarray]:
+    """The 24 ways to turn a cube."""
     turns = []
     for order in permutations(range(3)):
         for signs in product((1.0, -1.0), repeat=3):
@@ -124,6 +179,11 @@ def _rotations() -> list[np.ndarray]:
             turn[range(3), order] = signs
             if np.linalg.det(turn) > 0:
                 turns.append(turn)
+    return turns
+
+
+def _tilts() -> list[np.ndarray]:
+    """None, and 25 degrees either way about each axis."""
     tilts = [np.eye(3)]
     for axis in range(3):
         for angle in np.deg2rad((-25, 25)):
@@ -132,31 +192,38 @@ def _rotations() -> list[np.ndarray]:
             tilt[a, a] = tilt[b, b] = np.cos(angle)
             tilt[a, b], tilt[b, a] = -np.sin(angle), np.sin(angle)
             tilts.append(tilt)
-    return [turn @ tilt for turn in turns for tilt in tilts]
+    return tilts
 
 
-def _voxels(fit: np.ndarray, moving_cube: Cube, fixed_cube: Cube) -> np.ndarray:
+def _voxels(fit: np.ndarray, moving: _View, fixed: _View) -> np.ndarray:
     """The map in voxels, fixed -> moving, (3, 4)."""
-    return (np.linalg.inv(moving_cube.affine) @ fit @ fixed_cube.affine)[:3]
+    return (np.linalg.inv(moving.cube.affine) @ fit @ fixed.cube.affine)[:3]
 
 
-def _misfit(fit, moving_image, moving_cube, fixed_image, fixed_cube) -> float:
-    return _normal_equations(moving_image, fixed_image, _voxels(fit, moving_cube, fixed_cube), False)[2]
+def _misfit(fit: np.ndarray, moving: _View, fixed: _View) -> float:
+    matrix = _voxels(fit, moving, fixed)
+    return _normal_equations(moving.image, moving.known, fixed.image, fixed.known, matrix, False)[2]
 
 
-def _refined(fit, moving_image, moving_cube, fixed_image, fixed_cube, *, rounds: int) -> np.ndarray:
-    """Levenberg-Marquardt on the twelve numbers of the map."""
-    matrix = _voxels(fit, moving_cube, fixed_cube)
+def _refined(fit: np.ndarray, moving: _View, fixed: _View, ways: Callable) -> np.ndarray:
+    """Levenberg-Marquardt on the numbers of the map, in the directions (12, n) that `ways` allows."""
+
+    def equations(matrix: np.ndarray):
+        return _normal_equations(moving.image, moving.known, fixed.image, fixed.known, matrix, True)
+
+    matrix = _voxels(fit, moving, fixed)
     damping = 1e-3
-    hessian, slope, cost = _normal_equations(moving_image, fixed_image, matrix, True)
-    for _ in range(rounds):
-        scaled = hessian + damping * np.diag(np.diag(hessian) + 1e-9)
-        trial = matrix - np.linalg.solve(scaled, slope).reshape(3, 4)
-        new_hessian, new_slope, new_cost = _normal_equations(moving_image, fixed_image, trial, True)
+    hessian, slope, cost = equations(matrix)
+    for _ in range(_ROUNDS):
+        allowed = ways(matrix, fixed.cube.side)
+        reduced = allowed.T @ hessian @ allowed
+        reduced += damping * np.diag(np.diag(reduced) + 1e-9)
+        trial = matrix - (allowed @ np.linalg.solve(reduced, allowed.T @ slope)).reshape(3, 4)
+        new_hessian, new_slope, new_cost = equations(trial)
         if new_cost < cost:
             gain = (cost - new_cost) / cost
             matrix, hessian, slope, cost, damping = trial, new_hessian, new_slope, new_cost, damping * 0.3
-            if gain < 1e-4:
+            if gain < 1e-3:
                 break
         else:
             damping *= 10
@@ -164,25 +231,63 @@ def _refined(fit, moving_image, moving_cube, fixed_image, fixed_cube, *, rounds:
                 break
     found = np.eye(4)
     found[:3] = matrix
-    return moving_cube.affine @ found @ np.linalg.inv(fixed_cube.affine)
+    return moving.cube.affine @ found @ np.linalg.inv(fixed.cube.affine)
+
+
+def _freely(matrix: np.ndarray, side: int) -> np.ndarray:
+    """All twelve numbers, those of a point scaled to the cube."""
+    return np.diag(np.tile([1 / side, 1 / side, 1 / side, 1.0], 3))
+
+
+def _as_a_whole(matrix: np.ndarray, side: int) -> np.ndarray:
+    """(12, 7): turned about the three axes and scaled about the cube's middle, and shifted."""
+    middle = np.append(np.full(3, 0.5 * (side - 1)), 1)
+    ways = []
+    for axis in range(3):
+        spin = np.zeros((3, 3))
+        a, b = (axis + 1) % 3, (axis + 2) % 3
+        spin[a, b], spin[b, a] = -1, 1
+        ways.append(spin)
+    ways.append(np.eye(3))
+    columns = []
+    for way in ways:
+        change = np.zeros((3, 4))
+        change[:, :3] = matrix[:, :3] @ way / side
+        change[:, 3] = -change[:, :3] @ middle[:3]
+        columns.append(change.ravel())
+    for axis in range(3):
+        change = np.zeros((3, 4))
+        change[axis, 3] = 1
+        columns.append(change.ravel())
+    return np.stack(columns, axis=1)
 
 
 @njit(cache=True, nogil=True)
-def _normal_equations(moving, fixed, matrix, slopes):
-    """(J'J (12, 12), J'r (12,), mean squared r) of r = moving(matrix x) - fixed(x); x in voxels, 0 outside."""
+def _normal_equations(moving, moving_known, fixed, fixed_known, matrix, slopes):
+    """(J'J (12, 12), J'r (12,), mean squared r where both are known) of r = moving(matrix x) - fixed(x).
+
+    x in voxels; moving is 0 outside. Where less than a quarter of the cube is known to both, the mean is infinite.
+    """
     n, m = fixed.shape[0], moving.shape[0]
-    hessian, slope, cost = np.zeros((12, 12)), np.zeros(12), 0.0
+    hessian, slope, cost, known = np.zeros((12, 12)), np.zeros(12), 0.0, 0
     gradient, point, row = np.zeros(3), np.ones(4), np.zeros(12)
     for i in range(n):
         for j in range(n):
             for k in range(n):
+                if not fixed_known[i, j, k]:
+                    continue
                 x = matrix[0, 0] * i + matrix[0, 1] * j + matrix[0, 2] * k + matrix[0, 3]
                 y = matrix[1, 0] * i + matrix[1, 1] * j + matrix[1, 2] * k + matrix[1, 3]
                 z = matrix[2, 0] * i + matrix[2, 1] * j + matrix[2, 2] * k + matrix[2, 3]
+                a = int(min(max(x, 0), m - 1))
+                b = int(min(max(y, 0), m - 1))
+                c = int(min(max(z, 0), m - 1))
+                if not moving_known[a, b, c]:
+                    continue
+                known += 1
                 if not (0 <= x < m - 1 and 0 <= y < m - 1 and 0 <= z < m - 1):
                     cost += fixed[i, j, k] ** 2
                     continue
-                a, b, c = int(x), int(y), int(z)
                 u, v, w = x - a, y - b, z - c
                 value = 0.0
                 gradient[:] = 0
@@ -209,4 +314,4 @@ def _normal_equations(moving, fixed, matrix, slopes):
     for one in range(12):
         for other in range(one):
             hessian[one, other] = hessian[other, one]
-    return hessian, slope, cost / n**3
+    return hessian, slope, cost / known if 4 * known > n**3 else np.inf

@@ -9,17 +9,20 @@ import torch
 from ..kernels.warp import warp
 from ..resampling import sample
 from ..volume import Volume, VolumeError, same_grid
-from .affine import Cube, lay_cube, register_affine
+from .affine import Cube, known, lay_cube, register_affine, turn_of
 from .deformable import Level, deform
 from .fields import jacobian
 
 ALPHA = 12500.0  # what the study found best; it tried 6250 to 100000
-MIN_DICE, MAX_FOLDED, SCALES = 0.5, 0.02, (0.6, 1.7)  # a pair beyond these has failed
+MIN_DICE, MAX_FOLDED, SCALES, MAX_TURN_DEG = 0.5, 0.02, (0.6, 1.7), 45.0  # a pair beyond these has failed
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How well a pair was registered; before: after the affine part alone. Displacement: the deformable part's."""
+    """How well a pair was registered; before: after the affine part alone. Displacement: the deformable part's.
+
+    Dice and mean squared difference are taken where both scans show something, `common_share` of the cube.
+    """
 
     dice_before: float
     dice_after: float
@@ -30,6 +33,8 @@ class Quality:
     p95_displacement_mm: float
     max_displacement_mm: float
     scales: tuple[float, float, float]  # of the affine part, largest first
+    turn_deg: float  # by how much the affine part turns
+    common_share: float
 
     def as_dict(self) -> dict[str, float | list[float]]:
         """JSON values by name."""
@@ -99,14 +104,16 @@ def register(
     learning_rate: float = 0.01,
     stop_below: float | None = None,
     affine: np.ndarray | None = None,
+    common: bool = True,
     device: str = "auto",
     threads: int | None = None,
 ) -> Registration:
     """Bring one head onto another: affine, then the field of `deformable.deform` on the fixed head's cube.
 
     Heads may lie in any pose, on any grids. side: voxels along each edge of the cube. affine: (4, 4), patient mm of
-    fixed -> of moving, for instance from an earlier registration of the pair; None: searched for. device: auto, cpu,
-    cuda, ... Other arguments as in `deformable.deform`.
+    fixed -> of moving, for instance from an earlier registration of the pair; None: searched for. common: nothing
+    pulls where one of the scans has ended and the other has not (`affine.known`); False: what a scan does not show
+    counts as empty, as in the study. device: auto, cpu, cuda, ... Other arguments as in `deformable.deform`.
     Raises VolumeError for an empty mask; RegistrationError and ValueError as deform does. A pair that does not fit is
     no error: see Registration.problems.
     """
@@ -115,26 +122,31 @@ def register(
     cube = lay_cube(fixed, side)
     lay_cube(moving, side)  # an empty mask is found before the work
     affine = register_affine(moving, fixed) if affine is None else np.asarray(affine, float)
-    shape = (side,) * 3
+    shape, onto = (side,) * 3, affine @ cube.affine
     target = torch.from_numpy(sample(fixed.mask, fixed.affine, shape, cube.affine)).to(device)
-    laid = torch.from_numpy(sample(moving.mask, moving.affine, shape, affine @ cube.affine)).to(device)
+    laid = torch.from_numpy(sample(moving.mask, moving.affine, shape, onto)).to(device)
+    view = torch.ones(shape, dtype=torch.bool)
+    if common:
+        view = torch.from_numpy(known(fixed, cube.affine, side) & known(moving, onto, side)).to(device)
     field, levels = deform(
-        laid, target, alpha=alpha, iterations=iterations, learning_rate=learning_rate, stop_below=stop_below,
-        threads=threads,
+        laid, torch.where(view, target, laid), alpha=alpha, iterations=iterations, learning_rate=learning_rate,
+        stop_below=stop_below, threads=threads,
     )
     warped = warp(laid[None], field, threads=threads)[0]
     field = field.cpu().numpy()
     length_mm = cube.spacing_mm * np.sqrt(np.einsum("cijk,cijk->ijk", field, field))
     quality = Quality(
-        dice_before=_dice(laid, target),
-        dice_after=_dice(warped, target),
-        mse_before=float((laid - target).square().mean()),
-        mse_after=float((warped - target).square().mean()),
+        dice_before=_dice(laid[view], target[view]),
+        dice_after=_dice(warped[view], target[view]),
+        mse_before=float((laid - target)[view].square().mean()),
+        mse_after=float((warped - target)[view].square().mean()),
         folded_share=float(np.mean(jacobian(field, threads=threads) <= 0)),
         mean_displacement_mm=float(length_mm.mean()),
         p95_displacement_mm=float(np.percentile(length_mm, 95)),
         max_displacement_mm=float(length_mm.max()),
         scales=tuple(float(s) for s in np.linalg.svd(affine[:3, :3], compute_uv=False)),
+        turn_deg=float(np.rad2deg(turn_of(affine))),
+        common_share=float(view.float().mean()),
     )
     return Registration(cube, affine, field, tuple(levels), quality, _problems(quality))
 
@@ -148,6 +160,8 @@ def _problems(quality: Quality) -> tuple[str, ...]:
     found = []
     if min(quality.scales) < SCALES[0] or max(quality.scales) > SCALES[1]:
         found.append("the affine part stretches by " + ", ".join(f"{s:.2f}" for s in quality.scales))
+    if quality.turn_deg > MAX_TURN_DEG:
+        found.append(f"the head would be turned by {quality.turn_deg:.0f} degrees: does its file say how it lies?")
     if quality.mse_after >= quality.mse_before > 0:
         found.append(f"the mean squared difference rose from {quality.mse_before:.4f} to {quality.mse_after:.4f}")
     if quality.dice_after < MIN_DICE:

@@ -18,6 +18,7 @@ registration    what brings one head onto another?
 train           how does a learner learn?
 checkpoint      how does a training stop, and go on to the bit?
 reconstruction  what is missing in this skull?
+synthesis       which synthetic cases does a network train on?
 figures         what does it look like, in 2-D and in 3-D?
 widgets         how do I turn it and slice it by hand, in a notebook?
 report          what was read and what was found, in words and numbers?

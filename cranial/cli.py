@@ -92,6 +92,39 @@ def phantom(options: argparse.Namespace) -> None:
     print(f"written  {done.written} files to {options.output}, {done.skipped} were there already")
 
 
+def register(options: argparse.Namespace) -> None:
+    """MOVING brought onto FIXED."""
+    from cranial import volume
+
+    _check_output(options.output, volume.WRITABLE, "--output", forbidden=options.moving)
+    _check_output(options.output, volume.WRITABLE, "--output", forbidden=options.fixed)
+    started = time.perf_counter()
+    moving, fixed = volume.read(options.moving), volume.read(options.fixed)
+    from cranial.registration import register as register_pair
+
+    found = register_pair(moving, fixed, alpha=options.alpha, side=options.side, device=options.device)
+    for problem in found.problems:
+        print(f"cranial: warning: {problem}", file=sys.stderr)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    quality = found.quality
+    print(f"Dice     {quality.dice_before:.3f} -> {quality.dice_after:.3f} in {time.perf_counter() - started:.0f} s")
+    print(f"field    {quality.mean_displacement_mm:.1f} mm on average, {100 * quality.folded_share:.3f} % folded")
+    print(f"written  {volume.write(found.carry(moving)[0], options.output)}")
+
+
+def synthesize(options: argparse.Namespace) -> None:
+    """The items of a set of registered cases that are still missing."""
+    from cranial.config import load
+    from cranial.synthesis.registered import RegisteredSet, make_registered_set
+
+    recipe = load(options.recipe, RegisteredSet)
+    items = None if options.items is None else range(*slice(*options.items).indices(recipe.count))
+    done = make_registered_set(recipe, options.output, items=items, device=options.device)
+    print(f"written  {done.written} cases to {options.output}, {done.before} items were decided already")
+    for reason, count in done.rejected.most_common():
+        print(f"rejected {count}: {reason}")
+
+
 def run(options: argparse.Namespace) -> None:
     """One notebook with the parameters of one YAML."""
     from cranial.notebook_run import run_notebook
@@ -163,6 +196,31 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--spacing-mm", type=_positive(float), default=1.0, help="voxel side; default: 1")
 
     sub = command(
+        register,
+        "Bring one head onto another, and write it on the other's cube.",
+        "  cranial register moving.nrrd fixed.nrrd --output moved.nrrd\n"
+        "  cranial register moving.nrrd fixed.nrrd --output moved.nrrd --alpha 50000 --side 256",
+    )
+    sub.add_argument("moving", type=Path, help="head to bend")
+    sub.add_argument("fixed", type=Path, help="head to bend it to")
+    sub.add_argument("--output", type=Path, required=True, help="bent head: .nrrd, .nhdr, .nii, .nii.gz")
+    sub.add_argument("--alpha", type=_positive(float), default=12500.0, help="stiffness; default: 12500")
+    sub.add_argument("--side", type=_positive(int), default=128, help="voxels along the cube's edge; default: 128")
+    sub.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
+
+    sub = command(
+        synthesize,
+        "Make synthetic cases by registration, as many processes at once as you like.",
+        "  cranial synthesize params/sets/registered_demo.yaml --output outputs/registered\n"
+        "  cranial synthesize params/sets/registered_paper.yaml --output /data/registered --items 0:1000\n"
+        "The same command again goes on where an interrupted one stopped; two at once share the work.",
+    )
+    sub.add_argument("recipe", type=Path, help="YAML of a set, as in params/sets")
+    sub.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the set")
+    sub.add_argument("--items", type=_items, metavar="A:B", help="only items A ... B - 1; default: all")
+    sub.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
+
+    sub = command(
         run,
         "Run a notebook with parameters, keeping notebook, parameters, versions and pictures.",
         "  cranial run notebooks/01_skulls.ipynb params/demo/01_skulls.yaml --output outputs/skulls",
@@ -182,6 +240,14 @@ def _positive(kind: type):
 
     parse.__name__ = kind.__name__  # argparse names it: "invalid int value: 'many'"
     return parse
+
+
+def _items(text: str) -> tuple[int | None, int | None]:
+    """"3:10" -> (3, 10), ":10" -> (None, 10)."""
+    first, colon, last = text.partition(":")
+    if not colon or not all(part.isdecimal() or not part for part in (first, last)):
+        raise argparse.ArgumentTypeError(f"must be like 0:1000, not {text}")
+    return (int(first) if first else None), (int(last) if last else None)
 
 
 def _check_output(path: Path, suffixes: tuple[str, ...], option: str, *, forbidden: Path) -> None:

@@ -198,6 +198,46 @@ def test_a_number_that_makes_no_sense_is_wrong_usage(cli, tmp_path, count, spaci
     assert code == 2 and "usage: cranial phantom" in err and not (tmp_path / "p").exists()
 
 
+# register and synthesize
+
+
+def test_register_writes_the_bent_head_and_says_how_well_it_fits(cli, population, tmp_path):
+    head = population / "complete_skull" / "000.nrrd"
+    code, out, _ = cli("register", head, head, "--output", tmp_path / "new" / "moved.nrrd", "--side", 32)
+    assert code == 0
+    assert re.search(r"Dice +(0\.9\d+|1\.000) -> (0\.9\d+|1\.000) in \d+ s\n", out), out
+    assert re.search(r"field +0\.\d mm on average, 0\.000 % folded\n", out), out
+    assert volume.read(tmp_path / "new" / "moved.nrrd").shape == (32, 32, 32)
+
+
+def test_register_warns_of_a_pair_that_does_not_fit(cli, population, tmp_path):
+    head = population / "complete_skull" / "000.nrrd"
+    small = volume.read(head)
+    small = volume.Volume(small.mask, small.affine @ np.diag([0.3, 0.3, 0.3, 1]))
+    other = volume.write(small, tmp_path / "small.nrrd")
+    code, _, err = cli("register", head, other, "--output", tmp_path / "moved.nrrd", "--side", 32)
+    assert code == 0 and "cranial: warning: the affine part stretches by 3" in err
+
+
+def test_register_does_not_write_over_what_it_reads(cli, population, tmp_path):
+    head = population / "complete_skull" / "000.nrrd"
+    assert_one_line_error(cli("register", tmp_path / "a.nrrd", head, "--output", head), "is the case itself")
+
+
+def test_synthesize_makes_what_is_missing_and_says_so(cli, tmp_path):
+    recipe = tmp_path / "set.yaml"
+    recipe.write_text("count: 3\nside: 16\niterations: [5, 5]\nphantoms: 3\nphantom_spacing_mm: 4.0\n")
+    for items, line in (("0:2", r"written +[012] cases to .*, 0 items were decided already"), (":", "2 items were")):
+        code, out, _ = cli("synthesize", recipe, "--output", tmp_path / "set", "--items", items)
+        assert code == 0 and re.search(line, out), out
+
+
+@pytest.mark.parametrize("items", ["3", "a:b", "-1:2"])
+def test_items_that_are_no_range_are_wrong_usage(cli, tmp_path, items):
+    code, _, err = cli("synthesize", tmp_path / "a.yaml", "--output", tmp_path, f"--items={items}")
+    assert code == 2 and "must be like 0:1000" in err
+
+
 # run
 
 
@@ -227,7 +267,7 @@ def test_run_executes_a_notebook_and_says_where_it_is(cli, tmp_path):
 # all of them
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "evaluate", "phantom", "run"])
+@pytest.mark.parametrize("command", ["reconstruct", "evaluate", "phantom", "register", "synthesize", "run"])
 def test_every_command_has_help_with_an_example(cli, command):
     code, out, _ = cli(command, "--help")
     assert code == 0 and f"examples:\n  cranial {command} " in out

@@ -43,15 +43,18 @@ class Cube:
         return _cube(side, corner + 0.5 * edge_mm, edge_mm)
 
 
-def lay_cube(head: Volume, side: int) -> Cube:
-    """The cube around all of a head's bone with a margin; VolumeError for an empty mask."""
+def lay_cube(head: Volume, side: int, *, edge_mm: float | None = None) -> Cube:
+    """The cube around all of a head's bone with a margin, or about its middle with a given edge.
+
+    Raises VolumeError for an empty mask.
+    """
     box = bounding_box(head.mask)
     if box is None:
         raise VolumeError(f"{head.source or 'volume'}: the mask is empty; there is no head to register")
     ends = np.array([[part.start, part.stop - 1] for part in box], float)
     corners = head.voxel_to_mm(np.array(list(product(*ends))))
     low, high = corners.min(axis=0), corners.max(axis=0)
-    return _cube(side, 0.5 * (low + high), float((high - low).max()) * (1 + 2 * _MARGIN))
+    return _cube(side, 0.5 * (low + high), edge_mm or float((high - low).max()) * (1 + 2 * _MARGIN))
 
 
 def _cube(side: int, centre_mm: np.ndarray, edge_mm: float) -> Cube:

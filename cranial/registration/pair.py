@@ -100,6 +100,7 @@ def register(
     *,
     alpha: float = ALPHA,
     side: int = 128,
+    edge_mm: float | None = None,
     iterations: Sequence[int] = (50, 50, 50, 50),
     learning_rate: float = 0.01,
     stop_below: float | None = None,
@@ -110,16 +111,17 @@ def register(
 ) -> Registration:
     """Bring one head onto another: affine, then the field of `deformable.deform` on the fixed head's cube.
 
-    Heads may lie in any pose, on any grids. side: voxels along each edge of the cube. affine: (4, 4), patient mm of
-    fixed -> of moving, for instance from an earlier registration of the pair; None: searched for. common: nothing
-    pulls where one of the scans has ended and the other has not (`affine.known`); False: what a scan does not show
-    counts as empty, as in the study. device: auto, cpu, cuda, ... Other arguments as in `deformable.deform`.
+    Heads may lie in any pose, on any grids. side: voxels along each edge of the cube; edge_mm: its size, None: what
+    holds the fixed head. affine: (4, 4), patient mm of fixed -> of moving, for instance from an earlier registration
+    of the pair; None: searched for. common: nothing pulls where one of the scans has ended and the other has not
+    (`affine.known`); False: what a scan does not show counts as empty, as in the study. device: auto, cpu, cuda, ...
+    Other arguments as in `deformable.deform`.
     Raises VolumeError for an empty mask; RegistrationError and ValueError as deform does. A pair that does not fit is
     no error: see Registration.problems.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    cube = lay_cube(fixed, side)
+    cube = lay_cube(fixed, side, edge_mm=edge_mm)
     lay_cube(moving, side)  # an empty mask is found before the work
     affine = register_affine(moving, fixed) if affine is None else np.asarray(affine, float)
     shape, onto = (side,) * 3, affine @ cube.affine

@@ -1,0 +1,149 @@
+"""Synthetic cases by registration: a skull with its hole, bent onto another skull (image registration, IR).
+
+From (seed, item) come two different skulls, a hole in the first, and a stiffness; one field carries defective skull
+and defect. Pairs that fail, and cases that are not fit to learn from, are noted with their reason and not written.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+from tqdm.auto import tqdm
+
+from .. import __version__
+from ..config import Params
+from ..registration import ALPHA, RegistrationError, register
+from ..rng import generator
+from ..skulls.defects import STYLES, Case
+from ..skulls.store import CaseStore
+from .gates import refusal
+from .sources import Source, dataset, heads, phantoms
+
+
+class RegisteredSet(Params):
+    """What a set of registered cases is made from: everything that decides what item i is."""
+
+    count: int = Field(gt=0, description="items of the set; those that fail stay empty")
+    side: int = Field(default=128, ge=16, description="voxels along each edge of a case")
+    edge_mm: float = Field(default=256.0, gt=0, description="size of the cube that a case lies in")
+    alphas: tuple[float, ...] = Field(default=(ALPHA,), min_length=1, description="an item draws one")
+    iterations: tuple[int, ...] = (50, 50, 50, 50)
+    learning_rate: float = Field(default=0.01, gt=0)
+    common: bool = Field(default=True, description="nothing pulls where only one of the two scans shows anything")
+    phantoms: int = Field(default=0, ge=0)
+    phantom_spacing_mm: float = Field(default=1.2, gt=0, le=8)
+    heads: tuple[Path, ...] = Field(default=(), description="files of complete real skulls")
+    dataset: str | None = Field(default=None, description="skullbreak, skullfix, ...: with the holes they come with")
+    part: str = "train"
+    styles: tuple[str, ...] = Field(default=STYLES, description="of the holes cut into phantoms and heads")
+    seed: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a call did: cases written, and items rejected, by reason; and what had been decided before."""
+
+    written: int
+    rejected: Counter
+    before: int
+
+
+def sources(recipe: RegisteredSet) -> list[Source]:
+    """The skulls of a recipe. Raises ValueError for fewer than two; and as `sources.heads` and `.dataset` do."""
+    found = phantoms(recipe.phantoms, seed=recipe.seed, spacing_mm=recipe.phantom_spacing_mm, styles=recipe.styles)
+    found += heads(recipe.heads, seed=recipe.seed, styles=recipe.styles)
+    if recipe.dataset:
+        found += dataset(recipe.dataset, recipe.part)
+    if len(found) < 2:
+        raise ValueError(
+            f"the recipe names {len(found)} skulls, and a pair needs two; raise phantoms, list files in heads, or name "
+            "a dataset"
+        )
+    return found
+
+
+def open_set(recipe: RegisteredSet, folder: Path | str) -> CaseStore:
+    """The store of a recipe's cases, made if it is not there; StoreError if the folder holds another set."""
+    described = recipe.model_dump(mode="json", exclude={"count"})
+    return CaseStore.create(
+        folder,
+        count=recipe.count,
+        shape=(recipe.side,) * 3,
+        spacing_mm=(recipe.edge_mm / recipe.side,) * 3,
+        recipe={"method": "registration", **described},
+    )
+
+
+def make_registered_set(
+    recipe: RegisteredSet,
+    folder: Path | str,
+    *,
+    items: Iterable[int] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: bool = True,
+) -> Made:
+    """Make the items (None: all) of a set that are still missing; the same call again goes on where one ended.
+
+    Any number of processes and nodes may make one set: each begins at a place of its own, and who finds an item
+    decided goes on to the next. What item i is depends on the recipe and i alone. Raises as `sources` and `open_set`.
+    """
+    skulls, store = sources(recipe), open_set(recipe, folder)
+    missing = store.missing(items)
+    asked = len(store) if items is None else len(set(items))
+    start = int.from_bytes(os.urandom(4)) % max(1, len(missing))  # of the work's order only: results know nothing of it
+    written, rejected = 0, Counter()
+    for item in tqdm(missing[start:] + missing[:start], desc="registered cases", unit="case", disable=not progress):
+        if not store.missing([item]):
+            continue
+        case, provenance, reason = registered_case(recipe, skulls, item, device=device, threads=threads)
+        if case is None:
+            store.reject(item, reason, provenance)
+            rejected[reason] += 1
+        else:
+            written += store.write(item, case.defective.mask, case.implant.mask, provenance)
+    store.pack()
+    return Made(written, rejected, asked - len(missing))
+
+
+def registered_case(
+    recipe: RegisteredSet, skulls: list[Source], item: int, *, device: str = "auto", threads: int | None = None
+) -> tuple[Case | None, dict, str]:
+    """(case, provenance, "") of an item, or (None, provenance, reason) where it came to nothing.
+
+    The reason is the same for the same fault, so that reasons can be counted; provenance has the figures.
+    """
+    rng = generator(recipe.seed, item)
+    one, other = rng.choice(len(skulls), 2, replace=False)
+    moving, fixed = skulls[one], skulls[other]
+    alpha = float(rng.choice(recipe.alphas))
+    provenance = {
+        "method": "registration", "moving": moving.name, "fixed": fixed.name, "alpha": alpha, "seed": recipe.seed,
+        "item": item, "cranial": __version__,
+    }
+    try:
+        case = moving.case(rng, item)
+    except ValueError as error:
+        return None, provenance | {"error": str(error)}, "no such hole in this skull"
+    provenance["style"] = case.style
+    try:
+        found = register(
+            case.complete, fixed.complete(), alpha=alpha, side=recipe.side, edge_mm=recipe.edge_mm,
+            iterations=recipe.iterations, learning_rate=recipe.learning_rate, common=recipe.common, device=device,
+            threads=threads,
+        )
+    except RegistrationError as error:
+        return None, provenance | {"error": str(error)}, "registration diverged"
+    provenance |= {"quality": found.quality.as_dict(), "affine": found.cube.affine.tolist()}
+    if found.problems:
+        return None, provenance | {"problems": list(found.problems)}, "registration failed"
+    defective, implant = found.carry(case.defective, case.implant)
+    reason = refusal(defective.mask, implant.mask, voxel_mm3=defective.voxel_mm3)
+    if reason:
+        return None, provenance, reason
+    provenance["defect_mm3"] = implant.volume_mm3
+    complete = defective.with_mask(defective.mask | implant.mask)
+    return Case(complete, defective, implant, case.style), provenance, ""

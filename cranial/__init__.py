@@ -14,6 +14,7 @@ metrics         how near is a reconstruction to the truth?
 statistics      is one method better than another?
 kernels         which arithmetic decides how long everything takes?
 nets            what maps a defective skull to a defect?
+augment         what may happen to a case on its way to a learner?
 registration    what brings one head onto another?
 train           how does a learner learn?
 checkpoint      how does a training stop, and go on to the bit?

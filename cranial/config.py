@@ -4,7 +4,7 @@
         steps: int = Field(gt=0)
         learning_rate: float = Field(default=1e-3, gt=0)
 
-    training = load("params/demo/02_reconstruction.yaml", Training)
+    training = load("params/demo/06_reconstruction.yaml", Training)
 
 No anchors, inheritance or expressions: a YAML says what it means on the line where it is read.
 """

@@ -290,6 +290,85 @@ def test_training_cases_show_occupancies_as_they_are(case):
     assert np.allclose(shown, bone[..., None] * rgb("bone") + (1 - bone[..., None]) * np.array((0.10, 0.11, 0.13)))
 
 
+def test_a_picture_about_a_point_has_it_in_its_middle():
+    spot = box((20, 0, 10), (6, 6, 6))
+    picture = figures.render({"bone": spot}, view="front", size=SIZE, span_mm=SPAN_MM, about_mm=np.zeros(3))
+    down, right = np.argwhere(covered(picture)).mean(axis=0) - (SIZE - 1) / 2
+    assert (right, down) == pytest.approx((20, -10), abs=1.5)  # the patient's left is to the right, and up is up
+
+
+def test_variants_keep_the_place_of_each_in_its_cube(case):
+    moved = Volume(case.defective.mask, case.defective.affine + [[0, 0, 0, 30], [0] * 4, [0] * 4, [0] * 4])
+    shifted = Case(moved, moved, moved.with_mask(case.implant.mask), "")
+    drawn = figures.variants({"one": [case, shifted], "other": [case]}, titles=["here", "there"], span_mm=160)
+    here, there, other, blank = drawn.axes
+    assert [axes.get_title() for axes in (here, there)] == ["here", "there"]
+    assert (here.get_ylabel(), other.get_ylabel(), blank.axison) == ("one", "other", False)
+    columns = [np.argwhere(covered(axes.images[0].get_array()))[:, 1].mean() for axes in (here, there)]
+    assert columns[1] - columns[0] > 10
+
+
+@pytest.fixture(scope="module")
+def pairs(case) -> dict:
+    """The same pair at three stiffnesses, small."""
+    from cranial.registration import register
+
+    target = solid(lambda x, y, z: (34**2 <= x**2 + (y / 1.1) ** 2 + z**2) & (x**2 + (y / 1.1) ** 2 + z**2 <= 43**2))
+    return {
+        alpha: register(case.complete, target, alpha=alpha, side=16, iterations=(8, 8, 8), affine=np.eye(4),
+                        common=False)
+        for alpha in (100.0, 10_000.0, 1e6)
+    }
+
+
+def test_a_bent_case_stands_between_what_it_was_and_what_it_was_bent_to(case, pairs):
+    carried = {f"{alpha:g}": found.carry(case.defective, case.implant) for alpha, found in pairs.items()}
+    drawn = figures.bent(case, carried, case.complete, notes={"100": "Dice 0.9"})
+    above, below = drawn.axes[:5], drawn.axes[5:]
+    assert [axes.get_title() for axes in above] == ["moving", "100", "10000", "1e+06", "fixed"]
+    assert [axes.get_xlabel() for axes in below][:2] == ["", "Dice 0.9"]
+    assert all(covered(axes.images[0].get_array()).any() for axes in drawn.axes)
+
+
+def test_field_maps_show_millimetres_and_folds(case, pairs):
+    names = {f"{alpha:g}": found for alpha, found in pairs.items()}
+    drawn = figures.field_maps(names, {name: found.carry(case.complete)[0] for name, found in names.items()})
+    maps = [axes for axes in drawn.axes if axes.images]
+    assert [axes.get_title() for axes in maps[:3]] == list(names)
+    level = maps[0].images[0].get_array()
+    lengths = pairs[100.0].displacement_mm
+    assert any(np.allclose(level, lengths[:, :, k].T) for k in range(16))
+    folded = [axes.get_xlabel() for axes in maps if axes.get_xlabel()]
+    assert folded == [f"{100 * found.quality.folded_share:.2f} % folded" for found in pairs.values()]
+    soft, stiff = (maps[row].images[0].get_array() for row in (3, 5))
+    assert np.ptp(soft) > 3 * np.ptp(stiff)
+
+
+def test_descent_curves_run_through_all_levels(pairs):
+    drawn = figures.descent_curves(pairs[100.0])
+    (axes,) = drawn.axes
+    assert [text.get_text() for text in axes.texts] == ["4³", "8³", "16³"]
+    assert axes.get_xlim() == (0, 24)
+    lines = {line.get_label() for line in axes.lines}
+    assert {"objective", "squared difference", "regulariser"} <= lines
+
+
+def test_a_trade_off_has_a_point_a_stiffness(pairs):
+    drawn = figures.trade_off(pairs)
+    dice = drawn.axes[0].lines[0]
+    assert list(dice.get_xdata()) == sorted(pairs)
+    assert list(dice.get_ydata()) == [pairs[alpha].quality.dice_after for alpha in sorted(pairs)]
+
+
+def test_trainings_are_compared_by_loss_and_score():
+    log = [{"step": step, "unet/dice": 1 / step, "validation/dsc": step / 10} for step in (1, 2, 4)]
+    drawn = figures.training_comparison({"none": log, "basic": [dict(line, **{"unet/dice": 0.5}) for line in log]})
+    left, right = drawn.axes
+    assert [line.get_label() for line in left.lines] == ["none", "basic"]
+    assert list(left.lines[0].get_ydata()) == [1, 0.5, 0.25] and list(right.lines[1].get_ydata()) == [0.1, 0.2, 0.4]
+    assert [text.get_text() for text in right.texts] == ["0.40", "0.40"]
+
+
 def test_a_figure_shows_itself_in_a_notebook_and_leaves_nothing_open(case):
     png = figures.cases([case])._repr_png_()
     assert imread(io.BytesIO(png)).std() > 10 / 255

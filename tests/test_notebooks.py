@@ -24,7 +24,7 @@ def code(notebook: Path) -> list[nbformat.NotebookNode]:
 
 
 def test_there_are_notebooks_and_each_has_demo_values():
-    assert [path.stem for path in NOTEBOOKS][:3] == ["01_skulls", "02_reconstruction", "03_clinical_case"]
+    assert [path.stem for path in NOTEBOOKS][:2] == ["01_skulls", "02_geometric_augmentation"]
     assert {path.stem for path in PARAMS if path.parent.name == "demo"} == {path.stem for path in NOTEBOOKS}
 
 
@@ -88,7 +88,7 @@ def test_run_all_uses_the_demo_values(notebook):
 def test_the_paper_recipe_is_one_that_training_takes():
     from cranial.reconstruction.recipe import Recipe
 
-    values = read_yaml(REPOSITORY / "params" / "paper" / "02_reconstruction.yaml")
+    values = read_yaml(REPOSITORY / "params" / "paper" / "06_reconstruction.yaml")
     recipe = Recipe(**{name: value for name, value in values.items() if name in Recipe.model_fields})
     assert recipe.side == recipe.pool_side == 256 and recipe.shape.widths == (16, 32, 64, 128, 256)
     assert recipe.shape.patch == 1 and recipe.shape.in_channels == 1 and recipe.side % recipe.shape.stride == 0
@@ -131,8 +131,26 @@ def test_the_skulls_run(tmp_path):
     assert any("| bilateral |" in "".join(data.get("text/markdown", "")) for data in shown)
 
 
+def test_the_geometric_augmentation_runs_and_trains_with_and_without(tmp_path):
+    run_dir = run("02_geometric_augmentation", tmp_path, side=24, columns=2, settings=["none", "heavy"],
+                  train_skulls=2, train_side=16, train_steps=4, unseen_skulls=1)
+    assert len(list((run_dir / "figures").glob("cell_*.png"))) == 4
+    assert {path.name for path in run_dir.iterdir() if (path / "last.safetensors").exists()} == {"none", "heavy"}
+    assert any("| extreme | L P S |" in "".join(data.get("text/markdown", "")) for data in outputs(run_dir))
+
+
+def test_the_registration_runs_and_makes_a_set(tmp_path):
+    from cranial.skulls.store import CaseStore
+
+    run_dir = run("03_registration", tmp_path, spacing_mm=3.0, side=32, alphas=[6250, 12500, 50000],
+                  iterations=[5, 5, 5], set_count=3, set_phantoms=3)
+    assert len(list((run_dir / "figures").glob("cell_*.png"))) == 6
+    assert CaseStore.open(run_dir / "set").missing() == []
+    assert any("| 12,500 |" in "".join(data.get("text/markdown", "")) for data in outputs(run_dir))
+
+
 def test_the_reconstruction_runs_and_what_it_trained_reconstructs(tmp_path, untrained):
-    run_dir = run("02_reconstruction", tmp_path, side=16, steps=3, batch=1, widths=[4, 8], phantoms=1, pool_side=24,
+    run_dir = run("06_reconstruction", tmp_path, side=16, steps=3, batch=1, widths=[4, 8], phantoms=1, pool_side=24,
                   validate_every=3, unseen_styles=["skullfix"], unseen_spacing_mm=3.0, model=str(untrained))
     assert len(list((run_dir / "figures").glob("cell_*.png"))) == 5
     assert (run_dir / "training" / "model.safetensors").exists()
@@ -148,7 +166,7 @@ def test_the_clinical_case_runs_and_leaves_a_report_with_files_that_open(tmp_pat
     case = None
     if from_file:
         case = str(volume.write(cut(phantom(3, spacing_mm=3.0), "skullfix", seed=0).defective, tmp_path / "case.nrrd"))
-    run_dir = run("03_clinical_case", tmp_path, case=case, method="mirror", phantom_spacing_mm=3.0)
+    run_dir = run("08_clinical_case", tmp_path, case=case, method="mirror", phantom_spacing_mm=3.0)
     assert len(list((run_dir / "figures").glob("cell_*.png"))) == (4 if from_file else 5)
     piece = volume.read(run_dir / "defect.nrrd")
     if from_file:

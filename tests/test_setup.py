@@ -192,7 +192,7 @@ def machine(repository, tmp_path) -> Path:
         (bin_folder / name).chmod(0o755)
     for folder in ("params/demo", "notebooks"):
         (tmp_path / folder).mkdir(parents=True)
-    for name in ("01_skulls", "02_reconstruction"):
+    for name in ("01_skulls", "06_reconstruction"):
         (tmp_path / "params" / "demo" / f"{name}.yaml").write_text(f"# What of {name}?\n")
     return tmp_path
 
@@ -233,12 +233,12 @@ def test_make_demo_runs_every_notebook_and_ends_by_saying_where_to_look(machine)
     assert calls(machine) == [
         "python -m pip install --editable .[lab]",
         run.format("01_skulls"),
-        run.format("02_reconstruction"),
+        run.format("06_reconstruction"),
     ]
-    assert "notebook 2 of 2, 02_reconstruction: What of 02_reconstruction?" in done.stdout
+    assert "notebook 2 of 2, 06_reconstruction: What of 06_reconstruction?" in done.stdout
     *_, look, first, second, how = done.stdout.splitlines()
     assert look.endswith("Where to look:") and how.endswith("make lab")
-    assert "outputs/demo/01_skulls/notebook.ipynb" in first and "02_reconstruction/figures/" in second
+    assert "outputs/demo/01_skulls/notebook.ipynb" in first and "06_reconstruction/figures/" in second
 
 
 def test_a_notebook_that_fails_ends_the_demo(machine):

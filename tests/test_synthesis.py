@@ -15,7 +15,13 @@ from cranial.skulls.population import write_population
 from cranial.skulls.store import CaseStore, StoreError
 from cranial.synthesis import registered, sources
 from cranial.synthesis.gates import refusal
-from cranial.synthesis.registered import RegisteredSet, make_registered_set, open_set, registered_case
+from cranial.synthesis.registered import (
+    RegisteredSet,
+    make_registered_set,
+    open_set,
+    registered_case,
+    stored_cases,
+)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RECIPE = RegisteredSet(count=6, side=32, alphas=(6250.0, 50000.0), iterations=(10, 10, 10), phantoms=4,
@@ -62,6 +68,15 @@ def test_an_item_is_the_same_alone(made):
     assert reason == "" and said["defect_mm3"] == made.provenance(item)["defect_mm3"]
     np.testing.assert_array_equal(case.implant.mask, made.read(item).defect)
     np.testing.assert_array_equal(case.complete.mask, case.defective.mask | case.implant.mask)
+
+
+def test_stored_cases_lie_where_their_fixed_heads_lay(made):
+    first = made.present()[0]
+    (case,) = stored_cases(made.folder, [first])
+    alone, _, _ = registered_case(RECIPE, registered.sources(RECIPE), first)
+    np.testing.assert_array_equal(case.complete.affine, alone.complete.affine)
+    np.testing.assert_array_equal(case.complete.mask, alone.complete.mask)
+    assert case.style == alone.style and len(stored_cases(made.folder)) == len(made.present())
 
 
 def test_a_stopped_set_goes_on_and_ends_as_if_it_had_not_been(made, tmp_path, monkeypatch):

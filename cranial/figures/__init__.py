@@ -3,6 +3,7 @@
 render    how does a mask look from here? (ray casting, shaded)
 solids    what do skulls, defects and proposals look like in 3-D?
 sections  and in section?
+deformation  what does a displacement field do to a skull?
 compared  where do proposal and truth differ?
 learning  what does the network see, and how did its training go?
 style     what do all figures share?
@@ -11,27 +12,34 @@ Nothing is computed here that is not drawing.
 """
 
 from .compared import comparison, score_chart
-from .learning import training_cases, training_curves
+from .deformation import bent, descent_curves, field_maps, trade_off
+from .learning import training_cases, training_comparison, training_curves
 from .render import COLOURS, VIEWS, build_scene, camera, render
 from .sections import slices
-from .solids import cases, facing, population, proposals, views
+from .solids import cases, facing, population, proposals, variants, views
 from .style import Figure
 
 __all__ = [
     "COLOURS",
     "VIEWS",
     "Figure",
+    "bent",
     "build_scene",
     "camera",
     "cases",
     "comparison",
+    "descent_curves",
     "facing",
+    "field_maps",
     "population",
     "proposals",
     "render",
     "score_chart",
     "slices",
+    "trade_off",
     "training_cases",
+    "training_comparison",
     "training_curves",
+    "variants",
     "views",
 ]

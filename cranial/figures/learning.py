@@ -42,11 +42,7 @@ def training_curves(log: str | Path | Sequence[Mapping[str, float]], *, title: s
 
     Raises ValueError for a log without a line.
     """
-    lines = log
-    if isinstance(log, str | Path):
-        lines = [json.loads(line) for line in Path(log).read_text(encoding="utf-8").splitlines()]
-    if not lines:
-        raise ValueError(f"{log if isinstance(log, str | Path) else 'the log'} has no line; train for some steps first")
+    lines = _lines(log)
     losses = _series(lines, lambda name: "/" in name and name.rsplit("/")[-1] in ("dice", "cross_entropy", "loss"))
     scores = _series(lines, lambda name: name.startswith("validation/"))
     with figure(11, 3.4, title) as drawn:
@@ -66,6 +62,37 @@ def training_curves(log: str | Path | Sequence[Mapping[str, float]], *, title: s
         for axes in (left, right):
             axes.tick_params(color=FAINT)
     return drawn
+
+
+def training_comparison(logs: Mapping[str, str | Path | Sequence[Mapping[str, float]]], *, loss: str = "dice",
+                        title: str = "") -> Figure:
+    """Several trainings in one picture: left the loss on what each was shown, right the score on unseen cases."""
+    with figure(11, 3.8, title) as drawn:
+        left, right = drawn.subplots(1, 2)
+        for colour, (name, log) in zip(_COLOURS, logs.items(), strict=False):
+            lines = _lines(log)
+            for steps, values in _series(lines, lambda key: key.endswith(f"/{loss}")).values():
+                left.plot(steps, values, color=colour, label=name)
+            for steps, values in _series(lines, lambda key: key.startswith("validation/")).values():
+                right.plot(steps, values, color=colour, marker="o", ms=4)
+                right.annotate(f"{values[-1]:.2f}", (steps[-1], values[-1]), (6, 0), va="center",
+                               textcoords="offset points", color=colour)
+        left.set(xlabel="step", ylabel=f"training loss ({loss})", ylim=(0, None))
+        right.set(xlabel="step", ylabel="validation DSC", ylim=(0, None), xlim=left.get_xlim())
+        for axes in (left, right):
+            axes.tick_params(color=FAINT)
+        drawn.legend(loc="outside lower left", ncols=4)
+    return drawn
+
+
+def _lines(log: str | Path | Sequence[Mapping[str, float]]) -> Sequence[Mapping[str, float]]:
+    """The lines of a log.jsonl, or those that are given; ValueError if there are none."""
+    lines = log
+    if isinstance(log, str | Path):
+        lines = [json.loads(line) for line in Path(log).read_text(encoding="utf-8").splitlines()]
+    if not lines:
+        raise ValueError(f"{log if isinstance(log, str | Path) else 'the log'} has no line; train for some steps first")
+    return lines
 
 
 def _series(lines: Sequence[Mapping[str, float]], wanted) -> dict[str, tuple[np.ndarray, np.ndarray]]:

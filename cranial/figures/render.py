@@ -75,16 +75,19 @@ def build_scene(layers: Mapping[str, Volume], *, detail_vox: int = 240) -> Scene
 
 
 def render(layers: Mapping[str, Volume] | Scene, *, view: tuple[float, float] | str = (30.0, 15.0), size: int = 360,
-           span_mm: float | None = None) -> np.ndarray:
+           span_mm: float | None = None, about_mm: np.ndarray | None = None) -> np.ndarray:
     """Parallel projection of layers, RGB float32 (size, size, 3) in [0, 1] on white; nearer layers hide farther ones.
 
     view: (azimuth, elevation) in degrees, azimuth from the front to the patient's left, or a name in VIEWS.
-    span_mm: width and height of the picture; None: what holds the scene.
+    span_mm: width and height of the picture; None: what holds the scene. about_mm: what is in its middle, (3,) LPS mm;
+    None: the middle of what is seen.
     Raises ValueError for a view that is not one.
     """
     scene = layers if isinstance(layers, Scene) else build_scene(layers)
     axes = camera(view)
     middle, needed_mm = frame(scene, view)
+    if about_mm is not None:
+        middle = (np.asarray(about_mm, float) - scene.first_mm) / scene.spacing_mm
     count = size * _OVERSAMPLING
     pixels = np.ones((count, count, 3), np.float32)
     _draw(pixels, scene.total, scene.soft, scene.leaps, scene.occupancy, scene.colours, middle, axes,

@@ -65,6 +65,31 @@ def cases(drawn_cases: Sequence[Case], *, titles: Sequence[str] | None = None, t
     return drawn
 
 
+def variants(rows: Mapping[str, Sequence[Case]], *, titles: Sequence[str] = (), span_mm: float,
+             view: tuple[float, float] = (35.0, 12.0), title: str = "") -> Figure:
+    """Cases in their cubes, a row a name, about the origin of the patient's coordinates, so that a shift is seen.
+
+    titles: of the columns. span_mm: width of a picture.
+    """
+    columns = max(map(len, rows.values()))
+    with figure(max(1.9 * columns, 3), 1.95 * len(rows) + 0.45 + 0.3 * bool(title), title) as drawn:
+        grid = drawn.subplots(len(rows), columns, squeeze=False)
+        for line, (name, row) in zip(grid, rows.items(), strict=True):
+            for axes in line:
+                axes.axis("off")
+            for axes, case in zip(line, row, strict=False):
+                axes.axis("on")
+                scene = build_scene({"bone": case.defective, "implant": case.implant}, detail_vox=150)
+                show(axes, render(scene, view=view, size=_SMALL, span_mm=span_mm, about_mm=np.zeros(3)))
+                axes.spines[:].set(visible=True, color="#e8e8e8")  # the cube's edge: what leaves it is lost
+            line[0].set_ylabel(name)
+        for axes, name in zip(grid[0], titles, strict=False):
+            axes.set_title(name)
+        scale_bar(grid[-1, 0], _SMALL / span_mm)
+        key(drawn, ["bone", "implant"])
+    return drawn
+
+
 def proposals(drawn_cases: Sequence[Case], proposed: Mapping[str, Sequence[Volume]],
               scores: Mapping[str, Sequence[float]], *, score: str = "DSC", title: str = "") -> Figure:
     """A row a case: the truth, then what each method proposes, with its score below."""

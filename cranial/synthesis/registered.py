@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field
 from tqdm.auto import tqdm
 
@@ -19,6 +20,7 @@ from ..registration import ALPHA, RegistrationError, register
 from ..rng import generator
 from ..skulls.defects import STYLES, Case
 from ..skulls.store import CaseStore
+from ..volume import Volume
 from .gates import refusal
 from .sources import Source, dataset, heads, phantoms
 
@@ -147,3 +149,16 @@ def registered_case(
     provenance["defect_mm3"] = implant.volume_mm3
     complete = defective.with_mask(defective.mask | implant.mask)
     return Case(complete, defective, implant, case.style), provenance, ""
+
+
+def stored_cases(folder: Path | str, items: Iterable[int] | None = None) -> list[Case]:
+    """The cases of a set (these items; None: all that are there), each in the coordinates of its fixed head."""
+    store = CaseStore.open(folder)
+    found = []
+    for item in store.present(items):
+        stored = store.read(item)
+        affine = np.array(stored.provenance["affine"])
+        complete = Volume(stored.defective | stored.defect, affine)
+        parts = complete.with_mask(stored.defective), complete.with_mask(stored.defect)
+        found.append(Case(complete, *parts, stored.provenance["style"]))
+    return found

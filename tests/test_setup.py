@@ -299,7 +299,9 @@ def test_every_command_in_the_readme_is_one_that_the_parser_accepts(repository):
     text = (repository / "README.md").read_text()
     lines = [line for line in text.splitlines() if re.match(r"cranial [a-z]+ [^|]*--", line)]
     parsed = [build_parser().parse_args(shlex.split(line, comments=True)[1:]) for line in lines]
-    assert {options.command.__name__ for options in parsed} == {"reconstruct", "evaluate", "phantom", "run"}
+    assert {options.command.__name__ for options in parsed} == {
+        "reconstruct", "evaluate", "phantom", "register", "synthesize", "run"
+    }
 
 
 def test_every_notebook_has_its_demo_parameters_and_declares_them(repository):

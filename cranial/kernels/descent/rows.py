@@ -1,7 +1,8 @@
-"""What is done to one row of voxels in one iteration of deformable registration, compiled.
+"""What is done to a few rows of voxels in one iteration of deformable registration, compiled.
 
 All that a row needs lies in one array, `state`, and is named by where in it it begins, as an unsigned number: such an
-index needs no check, loops over it are vectorised, and no array is counted in and out of a function.
+index needs no check, loops over it are vectorised, and no array is counted in and out of a function. Rows have their
+ends repeated, K + 2 numbers, and follow each other: a loop may run through several, over what is between them.
 """
 
 import numpy as np
@@ -39,11 +40,11 @@ def fetch_row(state, start, size):
 
 
 @njit(nogil=True, cache=True, fastmath=LOOSE, error_model="numpy")
-def _smoothness_row(state, here, before_i, before_j, after_i, after_j, size, p, q, r, gradient, g):
-    """Fill gradient[g:g + size] of the regulariser for one component's row state[here:here + size]; returns its loss.
+def _smoothness(state, here, before_i, before_j, after_i, after_j, size, p, q, r, gradient, g):
+    """Fill gradient[g:g + size] of the regulariser for one component's state[here:here + size]; returns its loss.
 
-    Its neighbours begin at before_i, ..., after_j of state; p, q, r: what a squared step along i, j, k costs. The row
-    itself is kept at before_i.
+    Its neighbours begin at before_i, ..., after_j of state; p, q, r: what a squared step along i, j, k costs. The
+    numbers themselves are kept at before_i.
     """
     one = U(1)
     pp, qq, rr = p + p, q + q, r + r
@@ -55,6 +56,19 @@ def _smoothness_row(state, here, before_i, before_j, after_i, after_j, size, p, 
         gradient[g + k] = pp * (back_i - on_i) + qq * (back_j - on_j) + rr * (back_k - on_k)
         total += p * on_i * on_i + q * on_j * on_j + r * on_k * on_k
         state[before_i + k] = h
+    return total
+
+
+@njit(nogil=True, cache=True, fastmath=LOOSE, error_model="numpy")
+def _smoothness_between(state, here, after_i, after_j, size, rows, p, q, r):
+    """The loss of what lies between rows, which is none of theirs: of the two numbers after each but the last."""
+    total = 0.0
+    for row in range(rows - 1):
+        for k in range(size, size + 2):
+            at = U(row * (size + 2) + k)
+            h = state[here + at]
+            on_i, on_j, on_k = state[after_i + at] - h, state[after_j + at] - h, state[here + at + U(1)] - h
+            total += p * on_i * on_i + q * on_j * on_j + r * on_k * on_k
     return total
 
 
@@ -75,15 +89,23 @@ def _places_row(state, first, second, third, i, j, sizes, places):
 
 
 @njit(nogil=True, cache=True, fastmath=LOOSE, error_model="numpy")
-def _image_row(state, first, second, third, i, j, places, listed, image, busy, fixed, row, sizes, scale, gradient):
-    """Add the image term's gradient to `gradient` (3 K,); returns the sum of difference^2 - fixed^2."""
+def _image_row(
+    state, first, second, third, i, j, places, listed, image, busy, fixed, row, sizes, scale, gradient, g, apart
+):
+    """Add the image term's gradient to gradient[g:], components `apart`; returns the sum of difference^2 - fixed^2.
+
+    busy: 0 where all eight voxels of a cell are 0, 1 where they differ, 2 where they are one other number.
+    """
     kind = state.dtype.type
     size, one = U(sizes[2]), U(1)
     stride_i, stride_j = U((sizes[1] + 3) * (sizes[2] + 3)), U(sizes[2] + 3)
-    count = U(0)
+    count, level = U(0), U(len(listed) - 1)
     for k in range(size):  # without a branch: a wrong guess costs more than all of this
+        kind_of = U(busy[U(places[k])])
         listed[count] = k
-        count += U(busy[U(places[k])])
+        count += kind_of & one
+        listed[level] = k  # from the other end, what has no slope
+        level -= kind_of >> one
     for n in range(count):
         cell = U(places[U(listed[n])])
         _fetch(fixed, row + U(listed[n]))
@@ -91,9 +113,12 @@ def _image_row(state, first, second, third, i, j, places, listed, image, busy, f
         _fetch(image, cell + stride_j)
         _fetch(image, cell + stride_i)
         _fetch(image, cell + stride_i + stride_j)
-    apart = second - first
-    fetch_row(state, first + U(8) * apart, size)
+    fetch_row(state, first + U(8) * (second - first), size)
     total = kind(0)
+    for n in range(level + one, U(len(listed))):
+        k = U(listed[n])
+        value, wanted = image[U(places[k])], fixed[row + k]
+        total += value * (value - wanted - wanted)
     for n in range(count):
         k = U(listed[n])
         x, y, z = kind(i) + state[first + k], kind(j) + state[second + k], kind(k) + state[third + k]
@@ -115,52 +140,67 @@ def _image_row(state, first, second, third, i, j, places, listed, image, busy, f
         difference = near + u * slope_i - wanted
         total += difference * difference - wanted * wanted
         push = scale * difference
-        gradient[k] += push * slope_i
-        gradient[size + k] += push * slope_j
-        gradient[size + size + k] += push * slope_k
+        gradient[g + k] += push * slope_i
+        gradient[g + apart + k] += push * slope_j
+        gradient[g + apart + apart + k] += push * slope_k
     return total
 
 
 @njit(nogil=True, cache=True, fastmath=LOOSE, error_model="numpy")
-def row_gradient(
-    state, apart, kept, image, busy, fixed, pull, i, j, stop, sizes, places, listed, gradient
+def rows_gradient(
+    state, apart, kept, image, busy, fixed, pull, i, j, rows, stop, sizes, places, listed, gradient, block
 ):
-    """Fill `gradient` (3 K,) of row (i, j); returns the row's two sums.
+    """Fill `gradient` of the `rows` rows from (i, j) on, (3, rows, K + 2) with components `block` apart.
 
-    At state[kept:] are (3, J, K) rows before this one as they were, of plane i up to j - 1, from j on of plane i - 1;
-    and behind them the plane after the last one.
+    Returns their two sums. At state[kept:] are (3, J, K + 2) rows before these as they were, of plane i up to j - 1,
+    from j on of plane i - 1; and behind them the plane after the last one.
     """
-    size = U(sizes[2])
-    roughness = 0.0
-    long = size + U(2)
+    size, long = U(sizes[2]), U(sizes[2] + 2)
     first = U(i * sizes[1] + j) * long + U(1)
+    roughness = 0.0
     for c in range(3):
-        fetch_row(state, first + U(3 + c) * apart, size)
-        here, before_i = first + U(c) * apart, kept + U(c * sizes[1] + j) * size
-        before_j = before_i - size if j > 0 else here
-        after_i = here + U(sizes[1]) * long if i + 1 < stop else before_i + U(3 * sizes[1]) * size
-        after_j = here + long if j + 1 < sizes[1] else here
-        roughness += _smoothness_row(
-            state, here, before_i, before_j, after_i, after_j, size,
-            pull[c, 0], pull[c, 1], pull[c, 2], gradient, U(c) * size,
-        )
-    second, third = first + apart, first + apart + apart
-    fetch_row(state, first + U(6) * apart, size)
-    _places_row(state, first, second, third, i, j, sizes, places)
-    fetch_row(state, first + U(7) * apart, size)
+        here, before_i = first + U(c) * apart, kept + U(c * sizes[1] + j) * long + U(1)
+        after_i = here + U(sizes[1]) * long if i + 1 < stop else before_i + U(3 * sizes[1]) * long
+        p, q, r = pull[c, 0], pull[c, 1], pull[c, 2]
+        done = 0
+        while done < rows:
+            # the first row may have none before it, and has it in `kept`; the plane's last has none after it
+            count = 1
+            if done > 0 and j + done + 1 < sizes[1]:
+                count = rows - done if j + rows < sizes[1] else rows - done - 1
+            at = U(done) * long
+            here_j, row = here + at, j + done
+            before_j = here_j - long if done else (before_i - long if row > 0 else here_j)
+            after_j = here_j + long if row + 1 < sizes[1] else here_j
+            length = U(count) * long - U(2)
+            fetch_row(state, here_j + U(3) * apart, length)
+            roughness += _smoothness(
+                state, here_j, before_i + at, before_j, after_i + at, after_j, length, p, q, r,
+                gradient, U(c) * block + at,
+            )
+            if count > 1:
+                roughness -= _smoothness_between(state, here_j, after_i + at, after_j, sizes[2], count, p, q, r)
+            done += count
     scale = state.dtype.type(2 / (sizes[0] * sizes[1] * sizes[2]))
-    row = U(i * sizes[1] + j) * size
-    squares = _image_row(
-        state, first, second, third, i, j, places, listed, image, busy, fixed, row, sizes, scale, gradient
-    )
+    squares = 0.0
+    for n in range(rows):
+        u = first + U(n) * long
+        v, w = u + apart, u + apart + apart
+        fetch_row(state, u + U(6) * apart, size)
+        _places_row(state, u, v, w, i, j + n, sizes, places)
+        fetch_row(state, u + U(7) * apart, size)
+        squares += _image_row(
+            state, u, v, w, i, j + n, places, listed, image, busy, fixed, U(i * sizes[1] + j + n) * size, sizes, scale,
+            gradient, U(n) * long, block,
+        )
     return squares, roughness
 
 
 @njit(nogil=True, cache=True, fastmath=LOOSE, error_model="numpy")
-def adam_row(state, u, first, second, size, gradient, g, adam, speed, epsilon):
-    """Move a component's row of the field, state[u:u + size], and of both moments, at first and second."""
+def adam(state, u, first, second, size, gradient, g, betas, speed, epsilon):
+    """Move one component's state[u:u + size] of the field, and of both moments, at first and second."""
     kind = state.dtype.type
-    one, two, unbiased = adam[0], adam[1], adam[2]
+    one, two, unbiased = betas[0], betas[1], betas[2]
     fresh, fresh_squared = kind(1) - one, kind(1) - two
     for k in range(size):
         slope = gradient[g + k]

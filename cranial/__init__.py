@@ -10,12 +10,14 @@ skulls          which skulls, and which holes in them?
 symmetry        where is the mid-plane, and what does the healthy side suggest?
 surface         how far is one surface from another?
 nearest         how far is this voxel from the nearest of those?
+sphere          how do directions cover a sphere evenly, each known alone?
 metrics         how near is a reconstruction to the truth?
 statistics      is one method better than another?
 kernels         which arithmetic decides how long everything takes?
 nets            what maps a defective skull to a defect?
 augment         what may happen to a case on its way to a learner?
 registration    what brings one head onto another?
+sampling        which latents does a generator turn into cases?
 train           how does a learner learn?
 checkpoint      how does a training stop, and go on to the bit?
 reconstruction  what is missing in this skull?

@@ -25,6 +25,9 @@ from ..volume import Volume
 from .learner import ReconstructionLearner
 
 
+_STREAM = 1_000_004  # ends the key: the numbers of a step are nobody else's
+
+
 class CasePool(Protocol):
     """Cases of one kind: uint8 (2, n, n, n), defective skull and defect, by number."""
 
@@ -91,7 +94,7 @@ def draw_mix(
     chances = np.asarray(shares, float) / np.sum(shares)
     drawn = []
     for index in range(batch):
-        rng = generator(seed, step, index)
+        rng = generator(seed, step, index, _STREAM)
         pool = pools[rng.choice(len(pools), p=chances)]
         case = pool[int(rng.integers(len(pool)))]
         drawn.append(apply(draw(SETTINGS[geometric], case.shape[1:], rng), case))

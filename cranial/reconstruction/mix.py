@@ -24,7 +24,6 @@ from ..train import TrainResult, train
 from ..volume import Volume
 from .learner import ReconstructionLearner
 
-
 _STREAM = 1_000_004  # ends the key: the numbers of a step are nobody else's
 
 

@@ -24,7 +24,6 @@ from ..volume import Volume
 from .gates import refusal
 from .sources import Source, dataset, heads, phantoms
 
-
 _STREAM = 1_000_003  # ends the key: without it an item would share its numbers with the phantom of that number
 
 

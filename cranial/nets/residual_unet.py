@@ -1,14 +1,15 @@
 """The study's volumetric residual UNet, with a patch stem as the one concession to laptops."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .blocks import NetShape, ResidualBlock, check_sides, from_patches, to_patches
+
 
 @dataclass(frozen=True)
-class ResidualUNetShape:
+class ResidualUNetShape(NetShape):
     """in_channels, out_channels; widths: channels at each level, each level at half the resolution of the one before;
     blocks: residual blocks per level of the encoder; patch: edge of the voxel block the first level sees as one
     position. patch 1 is the study's network; 2 costs an eighth of it and still predicts every voxel."""
@@ -34,29 +35,6 @@ class ResidualUNetShape:
         """The input's sides must be divisible by this."""
         return self.patch * 2 ** (len(self.widths) - 1)
 
-    def as_dict(self) -> dict:
-        """For a weights file's metadata; ResidualUNetShape(**d) gives it back."""
-        return {**asdict(self), "widths": list(self.widths)}
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3x3 convolutions around one group norm, plus a shortcut; (B, C, D, H, W) -> (B, out, D/stride, ...)."""
-
-    def __init__(self, channels: int, out: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv3d(channels, out, 3, stride=stride, padding=1, bias=False)
-        self.norm = nn.GroupNorm(_groups(out), out)
-        self.conv2 = nn.Conv3d(out, out, 3, padding=1)
-        same = channels == out and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Conv3d(channels, out, max(stride, 1), stride=stride)
-        # the block starts as its shortcut, so that one norm is enough
-        nn.init.normal_(self.conv2.weight, std=1e-3)
-        nn.init.zeros_(self.conv2.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.leaky_relu(self.norm(self.conv1(x)), 0.01, inplace=True)
-        return F.leaky_relu(self.conv2(y) + self.shortcut(x), 0.01, inplace=True)
-
 
 class ResidualUNet(nn.Module):
     """x (B, in, D, H, W), sides divisible by shape.stride -> logits (B, out, D, H, W)."""
@@ -81,11 +59,7 @@ class ResidualUNet(nn.Module):
         nn.init.constant_(self.head.bias, -3.0)  # most of the cube is not implant
 
     def forward(self, x: Tensor) -> Tensor:
-        if any(n % self.shape.stride for n in x.shape[2:]):
-            raise ValueError(
-                f"input sides {tuple(x.shape[2:])} are not divisible by the network's stride "
-                f"{self.shape.stride}; resample to a multiple of it"
-            )
+        check_sides(x, self.shape.stride)
         y, skips = to_patches(x, self.shape.patch), []
         for level in self.encoder:
             y = level(y)
@@ -94,28 +68,3 @@ class ResidualUNet(nn.Module):
         for lift, level in zip(self.lift, self.decoder, strict=True):
             y = level(F.interpolate(lift(y), scale_factor=2, mode="nearest") + skips.pop())
         return from_patches(self.head(y), self.shape.patch)
-
-
-def to_patches(x: Tensor, patch: int) -> Tensor:
-    """Blocks of voxels become channels: (B, C, D, H, W) -> (B, C patch^3, D/patch, H/patch, W/patch)."""
-    if patch == 1:
-        return x
-    b, c, d, h, w = x.shape
-    p = patch
-    x = x.reshape(b, c, d // p, p, h // p, p, w // p, p).permute(0, 1, 3, 5, 7, 2, 4, 6)
-    return x.reshape(b, c * p**3, d // p, h // p, w // p).contiguous(memory_format=torch.channels_last_3d)
-
-
-def from_patches(x: Tensor, patch: int) -> Tensor:
-    """The inverse of to_patches."""
-    if patch == 1:
-        return x
-    b, c, d, h, w = x.shape
-    p = patch
-    x = x.reshape(b, c // p**3, p, p, p, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return x.reshape(b, c // p**3, d * p, h * p, w * p)
-
-
-def _groups(channels: int) -> int:
-    """At most 8 groups, and a divisor of the channels."""
-    return next(g for g in (8, 4, 2, 1) if channels % g == 0)

@@ -92,20 +92,14 @@ def _places_row(state, first, second, third, i, j, sizes, places):
 def _image_row(
     state, first, second, third, i, j, places, listed, image, busy, fixed, row, sizes, scale, gradient, g, apart
 ):
-    """Add the image term's gradient to gradient[g:], components `apart`; returns the sum of difference^2 - fixed^2.
-
-    busy: 0 where all eight voxels of a cell are 0, 1 where they differ, 2 where they are one other number.
-    """
+    """Add the image term's gradient to gradient[g:], components `apart`; returns the sum of difference^2 - fixed^2."""
     kind = state.dtype.type
     size, one = U(sizes[2]), U(1)
     stride_i, stride_j = U((sizes[1] + 3) * (sizes[2] + 3)), U(sizes[2] + 3)
-    count, level = U(0), U(len(listed) - 1)
+    count = U(0)
     for k in range(size):  # without a branch: a wrong guess costs more than all of this
-        kind_of = U(busy[U(places[k])])
         listed[count] = k
-        count += kind_of & one
-        listed[level] = k  # from the other end, what has no slope
-        level -= kind_of >> one
+        count += U(busy[U(places[k])])
     for n in range(count):
         cell = U(places[U(listed[n])])
         _fetch(fixed, row + U(listed[n]))
@@ -115,10 +109,6 @@ def _image_row(
         _fetch(image, cell + stride_i + stride_j)
     fetch_row(state, first + U(8) * (second - first), size)
     total = kind(0)
-    for n in range(level + one, U(len(listed))):
-        k = U(listed[n])
-        value, wanted = image[U(places[k])], fixed[row + k]
-        total += value * (value - wanted - wanted)
     for n in range(count):
         k = U(listed[n])
         x, y, z = kind(i) + state[first + k], kind(j) + state[second + k], kind(k) + state[third + k]

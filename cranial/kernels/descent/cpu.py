@@ -134,8 +134,6 @@ def _descend_slab(state, apart, kept, image, busy, fixed, pull, start, stop, siz
                 here = U((i * sizes[1] + j) * long + c * apart + 1)
                 first, second = here + U(3 * apart), here + U(6 * apart)
                 fetch_row(state, here + U((sizes[1] + rows) * long), length)
-                fetch_row(state, here + U(2 * rows * long), length)
-                fetch_row(state, U(kept + (c * sizes[1] + j + rows) * long), length)
                 adam(state, here, first, second, length, gradient, U(c * _ROWS * long), betas, speeds[c], epsilons[c])
                 for n in range(rows):
                     row = here + U(n * long)

@@ -22,6 +22,7 @@ _CUT_FACE_MM, _CUT_DEPTH_MM, _CUT_SHARE = 2.0, 8.0, 0.5
 _STARTS, _FINALISTS = 12, 3  # maps that are refined, coarsely and at the next level
 _ROUNDS = 12  # steps at each level
 _TURN_COST = 1.0  # a square radian
+_TURNED, _BELIEF = np.deg2rad(45), 0.8  # a turn from here on must have less than this share of the misfit
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,22 @@ class _View:
 def register_affine(moving: Volume, fixed: Volume) -> np.ndarray:
     """(4, 4), patient LPS mm of the fixed head -> of the moving head, least in mean squared difference.
 
-    First turned, shifted and scaled as a whole, from many starts; then all twelve numbers. Of maps that fit nearly
-    alike, for a vault fits a vault in many ways, the one that turns the head least wins: files mostly tell how it lies.
+    First turned, shifted and scaled as a whole, from many starts; then all twelve numbers. Files mostly tell how a
+    head lies, and a vault fits a vault in many ways: a map that turns the head by 45 degrees or more is believed only
+    if its misfit is less than 4/5 of the best other one's, and among the others a smaller turn counts for something.
     Where a scan ended (see `known`) nothing counts. Raises VolumeError for an empty mask.
     """
     coarse, middle, fine = zip(_views(moving), _views(fixed), strict=True)
-    fits = sorted(_starts(*coarse), key=lambda start: _score(start, *coarse))[:_STARTS]
+    starts = _starts(*coarse)
+    tilted = [start for start in starts if turn_of(start) < _TURNED]
+    turned = [start for start in starts if turn_of(start) >= _TURNED]
+    upright, other = (_best(kind, coarse, middle, fine) for kind in (tilted, turned))
+    return other if _misfit(other, *fine) < _BELIEF * _misfit(upright, *fine) else upright
+
+
+def _best(starts: list[np.ndarray], coarse: tuple, middle: tuple, fine: tuple) -> np.ndarray:
+    """The map that is found from the best of some starts."""
+    fits = sorted(starts, key=lambda start: _score(start, *coarse))[:_STARTS]
     for level, count in ((coarse, _FINALISTS), (middle, 1)):
         refined = [_refined(fit, *level, _as_a_whole) for fit in fits]
         fits = sorted(refined, key=lambda fit: _score(fit, *level))[:count]  # noqa: B023  used at once

@@ -27,7 +27,8 @@ from cranial import volume
 from cranial.kernels.descent import Rates, descend
 from cranial.kernels.threads import Team
 from cranial.registration import ALPHA, register
-from cranial.registration.affine import lay_cube, register_affine
+from cranial.registration.affine import register_affine
+from cranial.registration.view import lay_cube
 from cranial.resampling import sample
 from cranial.skulls.phantom import phantom
 from cranial.volume import Volume

@@ -9,9 +9,10 @@ from heads import ORDERS, reordered, rotation
 
 from cranial import volume
 from cranial.registration import RegistrationError, register
-from cranial.registration.affine import lay_cube, register_affine
+from cranial.registration.affine import register_affine
 from cranial.registration.deformable import deform
 from cranial.registration.fields import compose, invert, jacobian
+from cranial.registration.view import lay_cube
 from cranial.skulls.defects import cut
 from cranial.skulls.phantom import phantom
 from cranial.volume import Volume, VolumeError

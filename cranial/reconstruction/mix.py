@@ -15,7 +15,7 @@ from pydantic import Field
 from ..augment import SETTINGS, apply, draw
 from ..config import Params
 from ..nets.residual_unet import ResidualUNetShape
-from ..registration.affine import lay_cube
+from ..registration.view import lay_cube
 from ..resampling import sample
 from ..rng import generator
 from ..skulls.defects import Case

@@ -5,73 +5,18 @@ is found maps points of the fixed head to points of the moving one, x -> A x + b
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import permutations, product
 
 import numpy as np
 from numba import njit
-from scipy import ndimage
 
-from ..resampling import bounding_box, sample
-from ..volume import Volume, VolumeError, to_lps
+from ..volume import Volume
+from .view import View, views
 
-SIDES = (16, 32, 64)  # voxels along each edge of the cubes, coarse to fine
-_MARGIN = 0.12  # of the head's size, free on every side
-_BLUR_VOX = 1.0
-_CUT_FACE_MM, _CUT_DEPTH_MM, _CUT_SHARE = 2.0, 8.0, 0.5
 _STARTS, _FINALISTS = 12, 3  # maps that are refined, coarsely and at the next level
 _ROUNDS = 12  # steps at each level
 _TURN_COST = 1.0  # a square radian
 _TURNED, _BELIEF = np.deg2rad(45), 0.8  # a turn from here on must have less than this share of the misfit
-
-
-@dataclass(frozen=True)
-class Cube:
-    """n^3 voxels around a head, axes along L, P, S; affine (4, 4): voxel index -> patient LPS mm."""
-
-    side: int
-    affine: np.ndarray
-
-    @property
-    def spacing_mm(self) -> float:
-        """Edge of a voxel."""
-        return float(self.affine[0, 0])
-
-    def at(self, side: int) -> "Cube":
-        """The same cube with another number of voxels."""
-        edge_mm = self.side * self.spacing_mm
-        corner = self.affine[:3, 3] - 0.5 * self.spacing_mm
-        return _cube(side, corner + 0.5 * edge_mm, edge_mm)
-
-
-def lay_cube(head: Volume, side: int, *, edge_mm: float | None = None) -> Cube:
-    """The cube around all of a head's bone with a margin, or about its middle with a given edge.
-
-    Raises VolumeError for an empty mask.
-    """
-    box = bounding_box(head.mask)
-    if box is None:
-        raise VolumeError(f"{head.source or 'volume'}: the mask is empty; there is no head to register")
-    ends = np.array([[part.start, part.stop - 1] for part in box], float)
-    corners = head.voxel_to_mm(np.array(list(product(*ends))))
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    return _cube(side, 0.5 * (low + high), edge_mm or float((high - low).max()) * (1 + 2 * _MARGIN))
-
-
-def _cube(side: int, centre_mm: np.ndarray, edge_mm: float) -> Cube:
-    affine = np.eye(4)
-    affine[:3, :3] *= edge_mm / side
-    affine[:3, 3] = centre_mm - 0.5 * edge_mm * (1 - 1 / side)
-    return Cube(side, affine)
-
-
-@dataclass(frozen=True, eq=False)
-class _View:
-    """A head at one resolution: soft occupancy and what the scan knows, float32 and bool (n, n, n), in a cube."""
-
-    image: np.ndarray
-    known: np.ndarray
-    cube: Cube
 
 
 def register_affine(moving: Volume, fixed: Volume) -> np.ndarray:
@@ -80,9 +25,9 @@ def register_affine(moving: Volume, fixed: Volume) -> np.ndarray:
     First turned, shifted and scaled as a whole, from many starts; then all twelve numbers. Files mostly tell how a
     head lies, and a vault fits a vault in many ways: a map that turns the head by 45 degrees or more is believed only
     if its misfit is less than 4/5 of the best other one's, and among the others a smaller turn counts for something.
-    Where a scan ended (see `known`) nothing counts. Raises VolumeError for an empty mask.
+    Where a scan ended (see `view.known`) nothing counts. Raises VolumeError for an empty mask.
     """
-    coarse, middle, fine = zip(_views(moving), _views(fixed), strict=True)
+    coarse, middle, fine = zip(views(moving), views(fixed), strict=True)
     starts = _starts(*coarse)
     tilted = [start for start in starts if turn_of(start) < _TURNED]
     turned = [start for start in starts if turn_of(start) >= _TURNED]
@@ -99,58 +44,18 @@ def _best(starts: list[np.ndarray], coarse: tuple, middle: tuple, fine: tuple) -
     return _refined(_refined(fits[0], *middle, _freely), *fine, _freely)
 
 
-def known(head: Volume, onto: np.ndarray, side: int) -> np.ndarray:
-    """Where a head's scan tells whether there is bone, bool (n, n, n), on a grid with affine `onto` to the head's mm.
-
-    Not below the lowest bone: there, segmentations end. And not beyond any other face of the mask's box that cuts
-    through the head, where the bone's section is nearly as large as a little further in; a rounded head only touches
-    its box.
-    """
-    lps = to_lps(head)
-    box = bounding_box(lps.mask)
-    to_voxel = np.linalg.inv(lps.affine) @ onto
-    steps = np.arange(side)
-    seen = np.ones((side,) * 3, bool)
-    for axis in range(3):
-        areas = lps.mask.sum(axis=tuple(other for other in range(3) if other != axis))[box[axis]]
-        deep = int(round(_CUT_DEPTH_MM / lps.spacing_mm[axis]))
-        first = max(1, int(round(_CUT_FACE_MM / lps.spacing_mm[axis])))
-        if len(areas) <= 2 * deep:
-            continue
-        i, j, k = to_voxel[axis, :3, None] * steps
-        place = i[:, None, None] + j[:, None] + k + to_voxel[axis, 3]
-        if axis == 2 or areas[:first].mean() > _CUT_SHARE * areas[deep]:
-            seen &= place > box[axis].start + first
-        if areas[-first:].mean() > _CUT_SHARE * areas[-1 - deep]:
-            seen &= place < box[axis].stop - 1 - first
-    return seen
-
-
 def turn_of(fit: np.ndarray) -> float:
     """By how much a map (4, 4) turns, in radians."""
     left, _, right = np.linalg.svd(fit[:3, :3])
     return float(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1)))
 
 
-def _score(fit: np.ndarray, moving: _View, fixed: _View) -> float:
+def _score(fit: np.ndarray, moving: View, fixed: View) -> float:
     """Misfit, larger for a map that turns the head: by a quarter at 30 degrees, by three fifths from 45 on."""
     return _misfit(fit, moving, fixed) * (1 + _TURN_COST * min(turn_of(fit), np.pi / 4) ** 2)
 
 
-def _views(head: Volume) -> list[_View]:
-    """A head at each of SIDES."""
-    cube = lay_cube(head, SIDES[-1])
-    finest = sample(head.mask, head.affine, (cube.side,) * 3, cube.affine)
-    views = []
-    for side in SIDES:
-        parts = cube.side // side
-        pooled = finest.reshape(side, parts, side, parts, side, parts).mean(axis=(1, 3, 5))
-        level = cube.at(side)
-        views.append(_View(ndimage.gaussian_filter(pooled, _BLUR_VOX), known(head, level.affine, side), level))
-    return views
-
-
-def _starts(moving: _View, fixed: _View) -> list[np.ndarray]:
+def _starts(moving: View, fixed: View) -> list[np.ndarray]:
     """Maps to begin with: many rotations about equal centres of mass, with equal size; or the vertices together."""
     (centre, size), (moving_centre, moving_size) = _mass(fixed), _mass(moving)
     starts = []
@@ -168,7 +73,7 @@ def _starts(moving: _View, fixed: _View) -> list[np.ndarray]:
     return starts
 
 
-def _mass(view: _View) -> tuple[np.ndarray, float]:
+def _mass(view: View) -> tuple[np.ndarray, float]:
     """Centre of mass (3,) in mm, and root mean square distance from it."""
     image, cube = view.image, view.cube
     index = np.argwhere(image > 0.05)
@@ -178,7 +83,7 @@ def _mass(view: _View) -> tuple[np.ndarray, float]:
     return centre, float(np.sqrt(weight @ ((points - centre) ** 2).sum(axis=1) / weight.sum()))
 
 
-def _top(view: _View) -> float:
+def _top(view: View) -> float:
     """Height of the vertex, mm."""
     heights = np.flatnonzero((view.image > 0.3 * view.image.max()).any(axis=(0, 1)))
     return float(heights[-1] * view.cube.spacing_mm + view.cube.affine[2, 3])
@@ -209,17 +114,17 @@ def _tilts() -> list[np.ndarray]:
     return tilts
 
 
-def _voxels(fit: np.ndarray, moving: _View, fixed: _View) -> np.ndarray:
+def _voxels(fit: np.ndarray, moving: View, fixed: View) -> np.ndarray:
     """The map in voxels, fixed -> moving, (3, 4)."""
     return (np.linalg.inv(moving.cube.affine) @ fit @ fixed.cube.affine)[:3]
 
 
-def _misfit(fit: np.ndarray, moving: _View, fixed: _View) -> float:
+def _misfit(fit: np.ndarray, moving: View, fixed: View) -> float:
     matrix = _voxels(fit, moving, fixed)
     return _normal_equations(moving.image, moving.known, fixed.image, fixed.known, matrix, False)[2]
 
 
-def _refined(fit: np.ndarray, moving: _View, fixed: _View, ways: Callable) -> np.ndarray:
+def _refined(fit: np.ndarray, moving: View, fixed: View, ways: Callable) -> np.ndarray:
     """Levenberg-Marquardt on the numbers of the map, in the directions (12, n) that `ways` allows."""
 
     def equations(matrix: np.ndarray):

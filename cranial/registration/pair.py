@@ -9,9 +9,10 @@ import torch
 from ..kernels.warp import warp
 from ..resampling import sample
 from ..volume import Volume, VolumeError, same_grid
-from .affine import Cube, known, lay_cube, register_affine, turn_of
+from .affine import register_affine, turn_of
 from .deformable import Level, deform
 from .fields import jacobian
+from .view import Cube, known, lay_cube
 
 ALPHA = 12500.0  # what the study found best; it tried 6250 to 100000
 MIN_DICE, MAX_FOLDED, SCALES, MAX_TURN_DEG = 0.5, 0.02, (0.6, 1.7), 45.0  # a pair beyond these has failed
@@ -114,7 +115,7 @@ def register(
     Heads may lie in any pose, on any grids. side: voxels along each edge of the cube; edge_mm: its size, None: what
     holds the fixed head. affine: (4, 4), patient mm of fixed -> of moving, for instance from an earlier registration
     of the pair; None: searched for. common: nothing pulls where one of the scans has ended and the other has not
-    (`affine.known`); False: what a scan does not show counts as empty, as in the study. device: auto, cpu, cuda, ...
+    (`view.known`); False: what a scan does not show counts as empty, as in the study. device: auto, cpu, cuda, ...
     Other arguments as in `deformable.deform`.
     Raises VolumeError for an empty mask; RegistrationError and ValueError as deform does. A pair that does not fit is
     no error: see Registration.problems.

@@ -1,12 +1,12 @@
 """Pictures of skulls and of what was learnt about them: Volumes and arrays in, a matplotlib Figure out.
 
-render    how does a mask look from here? (ray casting, shaded)
-solids    what do skulls, defects and proposals look like in 3-D?
-sections  and in section?
+render       how does a mask look from here? (ray casting, shaded)
+solids       what do skulls, defects and proposals look like in 3-D?
+sections     and in section?
 deformation  what does a displacement field do to a skull?
-compared  where do proposal and truth differ?
-learning  what does the network see, and how did its training go?
-style     what do all figures share?
+compared     where do proposal and truth differ?
+learning     what does the network see, and how did its training go?
+style        what do all figures share?
 
 Nothing is computed here that is not drawing.
 """

@@ -5,6 +5,7 @@ predict   what is missing in this skull? (preprocess -> network or mirror -> pos
 cases     what does the network learn from? (warped, cut and spoiled skulls, on the fly)
 learner   what is it taught? (loss, turns)
 recipe    how was a model made? (a YAML, and the call that trains it)
+mix       what does a network learn from given cases, real or synthetic, and geometric augmentation?
 """
 
 from typing import TYPE_CHECKING, Any

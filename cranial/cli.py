@@ -13,6 +13,8 @@ from pathlib import Path
 
 from cranial import __version__
 
+CACHE = Path("outputs/cache")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
@@ -55,6 +57,43 @@ def reconstruct(options: argparse.Namespace) -> None:
     centimetres = result.defect.volume_mm3 / 1000
     print(f"defect   {centimetres:.1f} cm3, by {options.method} in {time.perf_counter() - started:.0f} s")
     print("\n".join(f"written  {path}" for path in written))
+
+
+def implant(options: argparse.Namespace) -> None:
+    """The missing piece as a solid that a printer takes, checked."""
+    from cranial import volume
+    from cranial.implant import ImplantDesign, make_implant, write_implant
+    from cranial.implant.files import SUFFIXES
+
+    _check_output(options.output, SUFFIXES, "--output", forbidden=options.skull)
+    design = ImplantDesign(
+        clearance_mm=options.clearance_mm,
+        thickness_mm=options.thickness_mm,
+        taper_deg=options.taper_deg,
+        perforation_mm=options.perforation_mm,
+        perforation_spacing_mm=options.perforation_spacing_mm,
+        minimum_wall_mm=options.minimum_wall_mm,
+        detail_mm=options.detail_mm,
+    )
+    started = time.perf_counter()
+    skull = volume.read(options.skull)
+    made = make_implant(skull, volume.read(options.defect, like=skull), design, progress=not options.json)
+    if not made.report.passed:
+        failed = ", ".join(check.name for check in made.report.checks if not check.passed)
+        print(f"cranial: warning: the implant fails on {failed}; do not print it as it is", file=sys.stderr)
+    if made.report.left_out:
+        left_out = f"{made.report.left_out} parts of the defect were left out: crumbs, or touching no bone"
+        print(f"cranial: warning: {left_out}", file=sys.stderr)
+    write_implant(made, options.output)
+    if options.json:
+        print(json.dumps(made.report.as_dict()))
+        return
+    pieces = "1 piece" if len(made.pieces) == 1 else f"{len(made.pieces)} pieces"
+    centimetres = made.report.volume_mm3 / 1000
+    print(f"implant  {centimetres:.1f} cm3 in {pieces}, in {time.perf_counter() - started:.0f} s")
+    for direction in made.directions:
+        print("way out  L {:.2f}  P {:.2f}  S {:.2f}".format(*direction))
+    print(f"{made.report}\nwritten  {options.output}")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -113,16 +152,40 @@ def register(options: argparse.Namespace) -> None:
 
 
 def synthesize(options: argparse.Namespace) -> None:
-    """The items of a set of registered cases that are still missing."""
-    from cranial.config import load
-    from cranial.synthesis.registered import RegisteredSet, make_registered_set
+    """The items of a set of cases that are still missing; what the recipe names says of which kind."""
+    from inspect import signature
 
-    recipe = load(options.recipe, RegisteredSet)
-    items = None if options.items is None else range(*slice(*options.items).indices(recipe.count))
-    done = make_registered_set(recipe, options.output, items=items, device=options.device)
+    from cranial.config import load, read_yaml
+    from cranial.synthesis.kinds import kind_of
+
+    kind, make = kind_of(read_yaml(options.recipe))
+    recipe = load(options.recipe, kind)
+    # a prepared set has as many items as its dataset has cases
+    items = None if options.items is None else range(*slice(*options.items).indices(getattr(recipe, "count", 10**9)))
+    choices = {"device": options.device, "cache": options.cache}
+    taken = {name: value for name, value in choices.items() if name in signature(make).parameters}
+    done = make(recipe, options.output, items=items, **taken)
     print(f"written  {done.written} cases to {options.output}, {done.before} items were decided already")
     for reason, count in done.rejected.most_common():
         print(f"rejected {count}: {reason}")
+
+
+def train(options: argparse.Namespace) -> None:
+    """A generator, or what is still missing of its training."""
+    from cranial.config import load
+    from cranial.synthesis.recipe import GeneratorRecipe
+    from cranial.synthesis.training import train_generator
+
+    done = train_generator(
+        load(options.recipe, GeneratorRecipe),
+        options.output,
+        cache=options.cache,
+        accelerator=options.accelerator,
+        validate_every=options.validate_every,
+    )
+    best = "" if done.best_value is None else f", {done.best_value:.3f} at best, at step {done.best_step}"
+    print(f"trained  {done.steps} steps in {done.seconds / 60:.0f} min{best}")
+    print(f"written  {options.output / 'generator.safetensors'}")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -134,8 +197,24 @@ def run(options: argparse.Namespace) -> None:
     print(f"written  {done.notebook} and {len(done.figures)} pictures in {options.output / 'figures'}")
 
 
+def app(options: argparse.Namespace) -> None:
+    """All of it by hand, in napari."""
+    if options.case is not None and not options.case.exists():
+        raise ValueError(f"{options.case}: does not exist; check the path")
+    try:
+        from cranial.plugin.app import run as open_app
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            f"the app needs napari and Qt, which are not installed ({error}); install them with "
+            "pip install 'cranial[app]', or from a checkout pip install -e '.[app]'"
+        ) from error
+    open_app(options.case)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Every command with its arguments, help and examples."""
+    from cranial.implant.design import ImplantDesign
+
     parser = argparse.ArgumentParser(
         prog="cranial",
         description="From a skull with a hole to the missing piece of bone.",
@@ -169,6 +248,32 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--model", type=Path, help="weights other than the shipped ones, .safetensors")
     sub.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
     sub.add_argument("--threshold-hu", type=float, help="bone is above this, in a CT with Hounsfield units")
+
+    sub = command(
+        implant,
+        "Make a printable implant of a skull and its missing piece, and check it.",
+        "  cranial implant skull.nrrd defect.nrrd --output implant.stl\n"
+        "  cranial implant skull.nrrd defect.nrrd --output implant.3mf --thickness-mm 4 --taper-deg 3\n"
+        "  cranial implant skull.nrrd defect.nrrd --output implant.stl --perforation-mm 2.5 --json\n"
+        "Every line of the report has a figure, its limit, and pass or FAIL.",
+    )
+    sub.add_argument("skull", type=Path, help="skull with the hole: NRRD, NIfTI or mesh")
+    sub.add_argument("defect", type=Path, help="its missing piece, from `cranial reconstruct`, on the same grid")
+    sub.add_argument("--output", type=Path, required=True, help="implant in patient mm: .stl or .3mf")
+    usual = ImplantDesign()
+    sub.add_argument("--thickness-mm", type=float, help="from the outer surface inward; default: the defect's own")
+    for name, what in (
+        ("clearance_mm", "gap to bone all around"),
+        ("taper_deg", "draft of the rim, narrower inward"),
+        ("perforation_mm", "diameter of drilled holes, 0 for none"),
+        ("perforation_spacing_mm", "distance between their axes"),
+        ("minimum_wall_mm", "nothing is thinner"),
+        ("detail_mm", "working voxel"),
+    ):
+        value = getattr(usual, name)
+        option = "--" + name.replace("_", "-")
+        sub.add_argument(option, type=float, default=value, help=f"{what}; default: {value:g}")
+    sub.add_argument("--json", action="store_true", help="print the report as one JSON object, and no bar")
 
     sub = command(
         evaluate,
@@ -210,8 +315,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command(
         synthesize,
-        "Make synthetic cases by registration, as many processes at once as you like.",
+        "Make cases by registration, by a generator, or from a dataset, as many processes at once as you like.",
         "  cranial synthesize params/sets/registered_demo.yaml --output outputs/registered\n"
+        "  cranial synthesize params/sets/generated_demo.yaml --output outputs/generated\n"
         "  cranial synthesize params/sets/registered_paper.yaml --output /data/registered --items 0:1000\n"
         "The same command again goes on where an interrupted one stopped; two at once share the work.",
     )
@@ -219,6 +325,27 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the set")
     sub.add_argument("--items", type=_items, metavar="A:B", help="only items A ... B - 1; default: all")
     sub.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
+    sub.add_argument("--cache", type=Path, default=CACHE, metavar="DIR", help=f"kept phantoms; default {CACHE}")
+
+    sub = command(
+        train,
+        "Train a generator: a VAE, a WGAN-GP, a VQVAE, an IntroVAE, a Soft-IntroVAE or latent diffusion.",
+        "  cranial train params/demo/generators/vae.yaml --output outputs/generators/demo/vae\n"
+        "The same command again goes on where an interrupted one stopped.",
+    )
+    sub.add_argument("recipe", type=Path, help="YAML of a generator, as in params/*/generators")
+    sub.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the training")
+    sub.add_argument("--cache", type=Path, default=CACHE, metavar="DIR", help=f"kept phantoms; default {CACHE}")
+    sub.add_argument("--accelerator", default="auto", choices=["auto", "cpu", "gpu"])
+    sub.add_argument("--validate-every", type=int, metavar="STEPS", help="score it on unseen phantoms so often")
+
+    sub = command(
+        app,
+        "Open napari with all of it by hand: place defects, reconstruct, measure, register, make implants.",
+        "  cranial app skull.nrrd\n"
+        "  cranial app",
+    )
+    sub.add_argument("case", type=Path, nargs="?", help="skull to begin with: NRRD, NIfTI, mesh, or a DICOM folder")
 
     sub = command(
         run,

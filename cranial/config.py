@@ -12,7 +12,7 @@ No anchors, inheritance or expressions: a YAML says what it means on the line wh
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -47,15 +47,19 @@ def load(path: str | Path, model: type[P]) -> P:
 
     Raises ConfigError naming file, key, value and what was expected, for every wrong key at once.
     """
-    values = read_yaml(path)
+    return check(read_yaml(path), model, where=path)
+
+
+def check(values: Mapping[str, Any], model: type[P], *, where: str | Path) -> P:
+    """Values, as a YAML has them, as a frozen `model`; ConfigError as for `load`, which begins with `where`."""
     try:
         # JSON mode is strict about types, yet takes a list for a tuple and text for a path: YAML has neither.
-        return model.model_validate_json(json.dumps(values), strict=True)
+        return model.model_validate_json(json.dumps(dict(values)), strict=True)
     except ValidationError as error:
         errors = error.errors()
         # A misspelt key is unknown, and the key it stands for is missing: one mistake, said once.
         errors = [e for e in errors if e["type"] == "extra_forbidden"] or errors
-        raise ConfigError(f"{path}: " + "; ".join(_sentence(e, model) for e in errors)) from None
+        raise ConfigError(f"{where}: " + "; ".join(_sentence(e, model) for e in errors)) from None
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -154,3 +154,13 @@ def spread(latents: torch.Tensor | np.ndarray) -> Spread:
         # ||C - t I||^2 = ||C||^2 - (tr C)^2 / N
         covariance_error=math.sqrt(max(size * gram_squares / (count * trace) ** 2 - 1, 0.0)),
     )
+
+
+def nearest_distances(latents: torch.Tensor | np.ndarray) -> np.ndarray:
+    """How far each of latents (n, ...) is from its nearest other: float64 (n,). ValueError for fewer than two."""
+    points = torch.as_tensor(latents).detach().cpu().flatten(1).double()
+    if len(points) < 2:
+        raise ValueError(f"latents have no neighbours, there is {len(points)}; give two or more")
+    found = [torch.cdist(tile, points) for tile in points.split(1024)]
+    distances = torch.cat(found).fill_diagonal_(math.inf)
+    return distances.amin(1).numpy()

@@ -14,6 +14,15 @@ import pytest  # noqa: E402
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser, pluginmanager):
+    """Where Qt lacks a system library, pytest-qt would end the session; without it only its own tests are skipped."""
+    try:
+        from qtpy import QtWidgets  # noqa: F401
+    except ImportError:
+        if pluginmanager.has_plugin("pytest-qt"):
+            pluginmanager.unregister(name="pytest-qt")
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The folder with pyproject.toml."""

@@ -16,6 +16,7 @@ from cranial.cli import main
 from cranial.skulls.population import write_population
 
 COARSE_MM = 3.0
+COMMANDS = ["reconstruct", "implant", "evaluate", "phantom", "register", "synthesize", "train", "app", "run"]
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,57 @@ def test_a_case_that_cannot_be_read_is_one_line(cli, tmp_path):
     assert not (tmp_path / "defect.nrrd").exists()
 
 
+# implant
+
+
+def test_implant_writes_a_printable_mesh_and_says_what_was_checked(cli, skull, implant, tmp_path):
+    import trimesh
+
+    output = tmp_path / "new" / "implant.stl"
+    code, out, err = cli("implant", skull, implant, "--output", output, "--clearance-mm", 1, "--detail-mm", 0.5)
+    assert code == 0 and "implant: 100%" in err
+    summary, way, *checks, written = out.splitlines()
+    assert re.fullmatch(r"implant  \d+\.\d cm3 in 1 piece, in \d+ s", summary)
+    assert re.fullmatch(r"way out  L -?\d\.\d\d  P -?\d\.\d\d  S -?\d\.\d\d", way)
+    assert len(checks) == 8 and all(re.search(r" (pass|FAIL)$", line) for line in checks)
+    assert written == f"written  {output}"
+    mesh = trimesh.load_mesh(output)
+    assert mesh.is_watertight and mesh.volume / 1000 == pytest.approx(float(summary.split()[1]), abs=0.06)
+
+
+def test_every_figure_of_a_design_reaches_the_implant(cli, skull, implant, tmp_path, monkeypatch):
+    from cranial.implant import checks, make
+
+    seen = []
+
+    def make_implant(bone, defect, design, progress):
+        seen.append((design, progress))
+        report = checks.ImplantReport((checks.Check("minimum wall", 0.5, 1.0, "mm", at_least=True),), 900.0, 2)
+        return SimpleNamespace(report=report, pieces=(), directions=(), mesh=None)
+
+    monkeypatch.setattr(make, "make_implant", make_implant)
+    monkeypatch.setattr("cranial.implant.files.write_implant", lambda made, path: path)
+    figures = {"clearance_mm": 0.4, "thickness_mm": 4.0, "taper_deg": 3.0, "perforation_mm": 2.0}
+    figures |= {"perforation_spacing_mm": 9.0, "minimum_wall_mm": 1.5, "detail_mm": 0.6}
+    options = [part for name, value in figures.items() for part in ("--" + name.replace("_", "-"), value)]
+    code, out, err = cli("implant", skull, implant, "--output", tmp_path / "i.3mf", *options, "--json")
+    assert code == 0 and json.loads(out)["checks"]["minimum wall"]["passed"] is False
+    assert "cranial: warning: the implant fails on minimum wall; do not print it as it is\n" in err
+    assert "cranial: warning: 2 parts of the defect were left out" in err
+    ((design, progress),) = seen
+    assert {name: getattr(design, name) for name in figures} == figures and progress is False
+
+
+def test_an_implant_that_cannot_be_made_is_one_line(cli, skull, implant, tmp_path):
+    for arguments, pattern in [
+        (["--output", tmp_path / "i.obj"], r"--output .*i\.obj has an unknown suffix; use one of \.stl, \.3mf"),
+        (["--output", tmp_path / "i.stl", "--clearance-mm", -1], "clearance_mm is -1; give a gap to bone"),
+        (["--output", tmp_path / "i.stl", "--thickness-mm", 0.2], "thickness_mm is 0.2; give a thickness"),
+    ]:
+        assert_one_line_error(cli("implant", skull, implant, *arguments), pattern)
+    assert not list(tmp_path.iterdir())
+
+
 # evaluate
 
 
@@ -232,10 +284,42 @@ def test_synthesize_makes_what_is_missing_and_says_so(cli, tmp_path):
         assert code == 0 and re.search(line, out), out
 
 
+def test_train_makes_a_generator_and_synthesize_its_cases(cli, tmp_path):
+    recipe = tmp_path / "vae.yaml"
+    recipe.write_text("method: vae\nside: 16\nsteps: 2\nbatch: 2\nwidths: [8, 16]\nlatent_channels: 2\n"
+                      "phantom_cases: 8\nphantoms: 2\nphantom_spacing_mm: 6.0\n")
+    places = ("--cache", tmp_path / "cache")
+    code, out, _ = cli("train", recipe, "--output", tmp_path / "vae", *places, "--validate-every", 1)
+    assert code == 0 and re.search(r"trained +2 steps in 0 min, 0\.\d+ at best, at step [12]\n", out), out
+    recipe = tmp_path / "set.yaml"
+    recipe.write_text(f"generator: {tmp_path / 'vae' / 'generator.safetensors'}\ncount: 3\nstrategy: uds\n")
+    code, out, _ = cli("synthesize", recipe, "--output", tmp_path / "set", *places, "--items", ":2")
+    assert code == 0 and re.search(r"written +[012] cases to .*, 0 items were decided already", out), out
+
+
 @pytest.mark.parametrize("items", ["3", "a:b", "-1:2"])
 def test_items_that_are_no_range_are_wrong_usage(cli, tmp_path, items):
     code, _, err = cli("synthesize", tmp_path / "a.yaml", "--output", tmp_path, f"--items={items}")
     assert code == 2 and "must be like 0:1000" in err
+
+
+# app
+
+
+def test_app_opens_napari_with_the_case(cli, skull, monkeypatch):
+    opened = []
+    monkeypatch.setitem(sys.modules, "cranial.plugin.app", SimpleNamespace(run=opened.append))
+    assert cli("app", skull)[0] == 0 and cli("app")[0] == 0
+    assert opened == [skull, None]
+
+
+def test_app_without_napari_names_the_extra(cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cranial.plugin.app", None)
+    assert_one_line_error(cli("app"), r"the app needs napari and Qt, .* with pip install 'cranial\[app\]'")
+
+
+def test_app_with_a_case_that_is_not_there_opens_nothing(cli, tmp_path):
+    assert_one_line_error(cli("app", tmp_path / "absent.nrrd"), r"absent\.nrrd: does not exist; check the path")
 
 
 # run
@@ -267,7 +351,7 @@ def test_run_executes_a_notebook_and_says_where_it_is(cli, tmp_path):
 # all of them
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "evaluate", "phantom", "register", "synthesize", "run"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(cli, command):
     code, out, _ = cli(command, "--help")
     assert code == 0 and f"examples:\n  cranial {command} " in out

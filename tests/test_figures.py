@@ -369,7 +369,103 @@ def test_trainings_are_compared_by_loss_and_score():
     assert [text.get_text() for text in right.texts] == ["0.40", "0.40"]
 
 
+def a_set(training: int, held_out: int, synthetic: int) -> dict:
+    rng, sizes = np.random.default_rng(0), {"training": training, "held_out": held_out, "synthetic": synthetic}
+    return {
+        group: {"defect_mm3": rng.uniform(1000, 9000, size), "skull_pieces": rng.integers(1, 5, size).astype(float)}
+        for group, size in sizes.items()
+    }
+
+
+def test_facts_of_a_set_are_shares_of_each_group_in_the_same_bins():
+    facts = a_set(30, 5, 200)
+    drawn = figures.fact_distributions(facts, kolmogorov_smirnov={"defect_mm3": 0.25})
+    volume, pieces = drawn.axes[:2]
+    assert volume.get_xlabel() == "volume of the defect, cm³" and pieces.get_xlabel() == "pieces of the skull"
+    assert volume.get_title(loc="right") == "KS distance 0.25" and pieces.get_title(loc="right") == ""
+    values = [facts[group]["defect_mm3"] / 1000 for group in ("training", "synthetic")]  # cm3
+    low, high = (side(np.concatenate([*values, facts["held_out"]["defect_mm3"] / 1000])) for side in (np.min, np.max))
+    for patch, shown in zip(volume.patches, values, strict=True):
+        outline = patch.get_xy()
+        assert (outline[:, 0].min(), outline[:, 0].max()) == pytest.approx((low, high))
+        count, edges = np.histogram(shown, 20, (low, high))
+        np.testing.assert_allclose(outline[1:41:2, 1], 100 * count / len(shown))
+        np.testing.assert_allclose(outline[0:41:2, 0], edges)
+    np.testing.assert_allclose(volume.lines[0].get_xdata(),
+                               np.quantile(facts["held_out"]["defect_mm3"] / 1000, [0.05, 0.5, 0.95]))
+    assert {"training cases (30)", "held-out cases (5)", "synthetic cases (200)"} <= set(words(drawn))
+
+
+def test_whole_numbers_have_a_bin_each():
+    drawn = figures.fact_distributions({"training": {"skull_pieces": np.array([1.0, 1, 2, 4])}})
+    outline = drawn.axes[0].patches[0].get_xy()
+    assert set(outline[:, 0]) == {0.5, 1.5, 2.5, 3.5, 4.5} and set(outline[:, 1]) == {0, 25, 50}
+    assert len([axes for axes in drawn.axes if axes.axison]) == 1
+
+
+def test_a_fact_that_never_varies_and_many_pieces_can_be_drawn():
+    same = {"contact": np.full(9, 0.2), "defect_pieces": np.array([1.0] * 8 + [500])}
+    figures.fact_distributions({"training": same, "synthetic": same})._repr_png_()
+
+
+def test_nearest_dice_says_how_many_are_beyond_the_threshold():
+    synthetic = {"complete": np.linspace(0, 1, 11), "defect": np.zeros(11), "lesser": np.full(11, 0.96)}
+    thresholds = {"complete": 0.75, "defect": 0.8, "lesser": 0.9}
+    drawn = figures.nearest_dice({"synthetic": synthetic, "held_out": {name: [0.5, 0.6] for name in thresholds}},
+                                 thresholds)
+    said = [axes.texts[0].get_text() for axes in drawn.axes]
+    assert said == [f"{count} of 11 memorised" for count in (3, 0, 11)]
+    assert [axes.lines[0].get_xdata()[0] for axes in drawn.axes] == list(thresholds.values())
+    assert "held-out cases (2)" in words(drawn)
+    assert not figures.nearest_dice({"held_out": {"defect": [0.5]}}, thresholds).axes[0].texts
+
+
+def test_groups_and_values_that_a_set_does_not_have_are_refused():
+    with pytest.raises(ValueError, match=r"facts has \['real'\]; give groups named training, held_out, synthetic"):
+        figures.fact_distributions({"real": {}})
+    with pytest.raises(ValueError, match="nearest has nothing; give groups named"):
+        figures.nearest_dice({}, {})
+    with pytest.raises(ValueError, match="facts has no values of one name in all groups; give some of skull_mm3"):
+        figures.fact_distributions({"training": {"contact": [1]}, "synthetic": {"skull_mm3": [1]}})
+
+
 def test_a_figure_shows_itself_in_a_notebook_and_leaves_nothing_open(case):
     png = figures.cases([case])._repr_png_()
     assert imread(io.BytesIO(png)).std() > 10 / 255
     assert matplotlib.pyplot.get_fignums() == []
+
+
+def test_every_quantity_of_a_training_has_a_panel_and_players_share_it(tmp_path):
+    lines = [{"step": step, "seconds": 1.0, "encoder/kl": 1.0 / step, "decoder/kl": 2.0, "decoder/gradient_norm": 9.0}
+             for step in (1, 2)] + [{"step": 2, "validation/dice": 0.5}]
+    figure = figures.loss_panels({"one": lines}, title="A training")
+    shown = {axes.get_title(): axes for axes in figure.axes if axes.lines}
+    assert set(shown) == {"kl", "dice"} and len(shown["kl"].lines) == 2
+    assert [text.get_text() for text in shown["kl"].get_legend().get_texts()] == ["decoder", "encoder"]
+    both = figures.loss_panels({"one": lines, "two": lines})
+    assert {axes.get_title() for axes in both.axes if axes.lines} == {"kl, one", "kl, two", "dice, one", "dice, two"}
+
+
+def test_latents_in_the_plane_are_shown_at_one_scale_with_their_circle():
+    points = {"sd": np.array([[0.0, 1.0], [2.0, 0.0]]), "uds": np.array([[3.0, 0.0], [0.0, -3.0]])}
+    figure = figures.plane(points, radius=3.0)
+    assert [axes.get_title() for axes in figure.axes] == ["sd", "uds"]
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1 and figure.axes[0].get_xlim()[1] >= 3.0
+    np.testing.assert_allclose(np.hypot(*figure.axes[1].lines[0].get_data()), 3.0)
+    np.testing.assert_allclose(figure.axes[1].collections[0].get_offsets(), points["uds"])
+
+
+def test_lengths_and_distances_of_latents_share_their_axes():
+    latents = {"sd": np.eye(3), "ud": 2 * np.eye(3)}
+    figure = figures.lengths_and_distances(latents, nearest={"sd": np.full(3, 1.4), "ud": np.full(3, 2.8)})
+    left, right = figure.axes
+    assert [sum(patch.get_height() for patch in bars) for bars in left.containers] == [3, 3]
+    assert left.get_xlabel() == "length of a latent" and right.get_xlabel() == "to the nearest neighbour"
+
+
+def test_a_case_without_a_voxel_leaves_its_place_empty(case):
+    nothing = case.complete.with_mask(np.zeros_like(case.complete.mask))
+    empty = Case(nothing, nothing, nothing, "empty skull")
+    for figure in (figures.cases([case, empty]), figures.variants({"drawn": [case, empty]}, span_mm=200.0)):
+        pictures = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+        assert len(pictures) in (2, 4) and pictures[1].min() == 1.0 and pictures[0].min() < 1.0

@@ -149,6 +149,39 @@ def test_the_registration_runs_and_makes_a_set(tmp_path):
     assert any("| 12,500 |" in "".join(data.get("text/markdown", "")) for data in outputs(run_dir))
 
 
+@pytest.fixture(scope="module")
+def recipes(tmp_path_factory) -> Path:
+    """The demo's recipes of generators, so small that a second is enough."""
+    folder = tmp_path_factory.mktemp("recipes")
+    tiny = {"side": 16, "steps": 4, "batch": 2, "widths": [8, 16], "latent_channels": 2, "phantom_cases": 12,
+            "phantoms": 6, "phantom_spacing_mm": 5.0}
+    small = {"vqvae": {"codes": 8, "prior_steps": 2, "prior_batch": 2, "prior_channels": 8, "prior_layers": 2},
+             "ldm_vqvae": {"widths": [8, 16], "heads": 2, "ddim_steps": 2}}
+    for path in (REPOSITORY / "params" / "demo" / "generators").glob("*.yaml"):
+        values = read_yaml(path) | tiny
+        values["settings"] = small.get(path.stem, values.get("settings", {}))
+        (folder / path.name).write_text(yaml.safe_dump(values), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("method", ["vae", "ldm_vqvae"])
+def test_the_generators_run_whichever_is_named(tmp_path, recipes, method):
+    places = {"recipes": str(recipes), "generators": str(tmp_path / "generators"), "cache": str(recipes / "cache")}
+    run_dir = run("04_generators", tmp_path, method=method, validate_every=2, samples=8, **places)
+    assert len(list((run_dir / "figures").glob("cell_*.png"))) >= 4, "curves, reconstructions, twice samples"
+    assert (tmp_path / "generators" / method / "generator.safetensors").exists()
+    assert (tmp_path / "generators" / "vqvae").exists() == (method == "ldm_vqvae"), "what it needs is trained first"
+    assert any("| written |" in "".join(data.get("text/markdown", "")) for data in outputs(run_dir))
+
+
+def test_the_sampling_strategies_run_on_one_generator(tmp_path, recipes):
+    places = {"recipes": str(recipes), "generators": str(tmp_path / "generators"), "cache": str(recipes / "cache")}
+    run_dir = run("05_sampling_strategies", tmp_path, count=20, spread_count=20, shown=2, gated=3, **places)
+    assert len(list((run_dir / "figures").glob("cell_*.png"))) == 3
+    tables = ["".join(data.get("text/markdown", "")) for data in outputs(run_dir)]
+    assert sum("| uds |" in table for table in tables) == 2
+
+
 def test_the_reconstruction_runs_and_what_it_trained_reconstructs(tmp_path, untrained):
     run_dir = run("06_reconstruction", tmp_path, side=16, steps=3, batch=1, widths=[4, 8], phantoms=1, pool_side=24,
                   validate_every=3, unseen_styles=["skullfix"], unseen_spacing_mm=3.0, model=str(untrained))

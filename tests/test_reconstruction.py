@@ -179,6 +179,22 @@ def test_a_network_that_finds_nothing_gives_an_empty_defect(case):
     assert not found.defect.mask.any() and found.report["volume_cm3"] == 0
 
 
+@pytest.mark.parametrize("method", ["network", "mirror"])
+def test_progress_goes_from_nothing_to_all_and_what_it_raises_ends_the_work(case, method):
+    told = []
+    model = Model(Nothing(), 32, True, {}) if method == "network" else None
+    reconstruct(case.defective, method=method, model=model, progress=lambda share, step: told.append((share, step)))
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] < 1 and len(told) >= 4
+    assert all(step for _, step in told)
+
+    def enough(share, step):
+        raise InterruptedError(step)
+
+    with pytest.raises(InterruptedError, match=told[0][1]):
+        reconstruct(case.defective, method=method, model=model, progress=enough)
+
+
 def test_the_mean_over_both_sides_commutes_with_the_mirror(case):
     torch.manual_seed(0)
     model = Model(ResidualUNet(ResidualUNetShape(2, 1, (8, 16), 1, 2)).eval(), 32, True, {})

@@ -152,6 +152,25 @@ def test_the_same_call_is_the_same_registration(moving, fixed, pair):
     assert again.quality == pair.quality
 
 
+def test_who_watches_sees_the_affine_part_and_every_level_on_the_same_cube(moving, fixed, pair):
+    seen = []
+    found = register(moving, fixed, side=SIDE, watch=seen.append)
+    assert [[level.side for level in one.levels] for one in seen] == [[], [4], [4, 8], [4, 8, 16]]
+    assert np.array_equal(found.field, pair.field) and not seen[0].field.any()
+    assert seen[0].quality.dice_after == seen[0].quality.dice_before == found.quality.dice_before
+    assert seen[0].quality.mse_after > seen[-1].quality.mse_after > found.quality.mse_after
+    assert all(one.field.shape == found.field.shape for one in seen)
+
+
+def test_what_a_watcher_raises_ends_the_registration(moving, fixed):
+    def enough(so_far):
+        if so_far.levels:
+            raise InterruptedError("enough seen")
+
+    with pytest.raises(InterruptedError, match="enough seen"):
+        register(moving, fixed, side=SIDE, watch=enough)
+
+
 def test_a_head_onto_itself_stays_where_it_is(moving):
     itself = register(moving, moving, side=SIDE)
     assert itself.quality.max_displacement_mm < 0.5

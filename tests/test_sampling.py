@@ -11,7 +11,7 @@ import torch
 from scipy.stats import chi, kstest
 
 from cranial.sampling import LATENT_KINDS, SD, STRATEGIES, UD, UDS, check_fit, strategy
-from cranial.sphere import LEAST_TURNED, cross_polytope, sobol, sobol_point, spread
+from cranial.sphere import LEAST_TURNED, cross_polytope, nearest_distances, sobol, sobol_point, spread
 
 SHAPE = (4, 4, 4, 8)
 DRAWS = [
@@ -394,3 +394,12 @@ def test_blocks_of_few_numbers_would_repeat(monkeypatch):
 def test_a_set_that_has_no_spread_is_refused(latents, message):
     with pytest.raises(ValueError, match=message):
         spread(latents)
+
+
+def test_the_nearest_distance_of_each_latent_is_that_to_its_nearest_other():
+    points = np.array([[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]])
+    assert nearest_distances(points).tolist() == [5.0, 1.0, 1.0]
+    many = torch.randn(1500, 7, generator=torch.Generator().manual_seed(0))  # more than one tile
+    assert nearest_distances(many).min() == pytest.approx(spread(many).minimum_distance)
+    with pytest.raises(ValueError, match="latents have no neighbours, there is 1"):
+        nearest_distances(points[:1])

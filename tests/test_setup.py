@@ -42,7 +42,7 @@ EXTRAS = {
     "cranial/widgets": ["lab"],
     "cranial/plugin/": ["app"],
     "cranial/kernels/": ["gpu"],
-    "tests/": ["lab", "bench", "gpu", "dev"],
+    "tests/": ["lab", "app", "bench", "gpu", "dev"],
     "benchmarks/": ["bench", "dev"],
 }
 
@@ -212,9 +212,9 @@ def calls(folder: Path) -> list[str]:
 def test_make_test_installs_once_then_only_tests(machine):
     done = make(machine, "test")
     assert done.returncode == 0
-    install = "python -m pip install --editable .[lab,bench,gpu,dev]"
+    install = "python -m pip install --editable .[lab,app,bench,gpu,dev]"
     assert calls(machine) == [install, "ruff check .", "python -m pytest"]
-    assert "installing .[lab,bench,gpu,dev]" in done.stdout and "tests (pytest)" in done.stdout
+    assert "installing .[lab,app,bench,gpu,dev]" in done.stdout and "tests (pytest)" in done.stdout
     assert make(machine, "test").returncode == 0
     assert calls(machine) == ["ruff check .", "python -m pytest"]
     assert make(machine, "demo").returncode == 0
@@ -255,7 +255,7 @@ def test_a_failed_installation_shows_its_end_and_is_tried_again(machine):
         done = make(machine, "test")
         assert done.returncode != 0
         assert "ERROR: no such wheel" in done.stdout and ".venv/install.log" in done.stderr
-        assert calls(machine) == ["python -m pip install --editable .[lab,bench,gpu,dev]"]
+        assert calls(machine) == ["python -m pip install --editable .[lab,app,bench,gpu,dev]"]
 
 
 def test_without_a_python_the_makefile_says_what_to_install(machine):
@@ -292,6 +292,16 @@ def test_ci_runs_the_test_command_of_the_readme(repository, tmp_path):
     assert "make test" in (repository / "README.md").read_text()
 
 
+def test_without_the_libraries_of_qt_only_naparis_tests_are_skipped(repository, tmp_path):
+    (tmp_path / "PyQt6").mkdir()
+    (tmp_path / "PyQt6" / "__init__.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_plugin.py", "-rs"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
+    assert "1 skipped" in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "libGL.so.1" in done.stdout and ".ci/run has the Debian packages" in done.stdout
+
+
 # README, demo, git
 
 
@@ -300,7 +310,7 @@ def test_every_command_in_the_readme_is_one_that_the_parser_accepts(repository):
     lines = [line for line in text.splitlines() if re.match(r"cranial [a-z]+ [^|]*--", line)]
     parsed = [build_parser().parse_args(shlex.split(line, comments=True)[1:]) for line in lines]
     assert {options.command.__name__ for options in parsed} == {
-        "reconstruct", "evaluate", "phantom", "register", "synthesize", "run"
+        "reconstruct", "implant", "evaluate", "phantom", "register", "synthesize", "run"
     }
 
 

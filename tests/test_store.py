@@ -245,9 +245,19 @@ def test_labels_are_what_numpy_would_give(tmp_path):
     assert np.asarray(labels, dtype=np.int32).dtype == np.int32
 
 
+def test_labels_of_what_is_present_leave_out_the_rejected(tmp_path):
+    store = create(tmp_path)
+    write(store, 0, 3)
+    store.reject(1, "folded")
+    labels = store.labels(store.present())
+    assert labels.shape == (2, *store.layout.shape) and list(labels.items) == [0, 3]
+    np.testing.assert_array_equal(labels[1], store.labels()[3])
+    np.testing.assert_array_equal(labels[::-1], store.labels()[3::-3])
+
+
 def test_labels_read_only_the_items_asked_for():
     read = []
-    labels = Labels(lambda item: read.append(item), (64_000, 256, 256, 256))
+    labels = Labels(lambda item: read.append(item), range(64_000), (256, 256, 256))
     assert labels[31_000, :, :, 128].shape == (256, 256)
     assert labels[5:9:2, 0, 0].shape == (2, 256)
     assert read == [31_000, 5, 7]

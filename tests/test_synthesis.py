@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from cranial import volume
-from cranial.config import ConfigError, load
+from cranial.config import ConfigError, load, read_yaml
 from cranial.skulls.phantom import phantom
 from cranial.skulls.population import write_population
 from cranial.skulls.store import CaseStore, StoreError
 from cranial.synthesis import registered, sources
 from cranial.synthesis.gates import refusal
+from cranial.synthesis.kinds import kind_of
 from cranial.synthesis.registered import (
     RegisteredSet,
     make_registered_set,
@@ -167,7 +168,9 @@ def test_a_recipe_needs_two_skulls_that_are_there(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "params" / "sets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_recipes_that_are_shipped_can_be_read(path):
-    assert load(path, RegisteredSet).count >= 100
+    kind, _ = kind_of(read_yaml(path))
+    assert kind.__name__.lower().startswith(path.stem.split("_")[0].replace("skullbreak", "prepared"))
+    assert getattr(load(path, kind), "count", 100) >= 100
     assert path.read_text().startswith("# ") and path.read_text().splitlines()[0].endswith("?")
 
 
@@ -205,6 +208,13 @@ def test_a_tiny_defect_and_one_in_pieces_are_refused():
     assert refusal(skull, hole, voxel_mm3=0.1) == "defect below 500 mm3"
     stripes = hole & (np.indices(hole.shape)[0] % 3 != 0)
     assert refusal(skull | (hole & ~stripes), stripes, voxel_mm3=1.0) == "defect in more than 4 pieces"
+
+
+def test_a_skull_in_pieces_is_refused_even_if_its_defect_is_whole():
+    skull, hole = ring_and_disc()
+    apart = skull.copy()
+    apart[33:36] = False
+    assert refusal(apart, hole, voxel_mm3=1.0) == "skull in pieces"
 
 
 def test_the_pool_draws_a_phantom_once():

@@ -146,8 +146,9 @@ def test_a_ct_without_a_threshold_is_refused_with_its_values_and_the_option(tmp_
         r"pass threshold_hu \(--threshold-hu 200 on the command line\), otherwise save the bone as a mask "
         r"of its own"
     )
-    with pytest.raises(VolumeError, match=expected):
+    with pytest.raises(VolumeError, match=expected) as raised:
         volume.read(ct(tmp_path / "ct.nrrd", values))
+    assert (raised.value.low, raised.value.high) == (-1000, 700)
 
 
 @pytest.mark.parametrize("bad", [2, -1, np.nan, 0.5])

@@ -6,6 +6,8 @@ sections     and in section?
 deformation  what does a displacement field do to a skull?
 compared     where do proposal and truth differ?
 learning     what does the network see, and how did its training go?
+latents      where do a generator's latents lie?
+sets         how does a set of synthetic cases compare with the real ones?
 style        what do all figures share?
 
 Nothing is computed here that is not drawing.
@@ -13,9 +15,11 @@ Nothing is computed here that is not drawing.
 
 from .compared import comparison, score_chart
 from .deformation import bent, descent_curves, field_maps, trade_off
-from .learning import training_cases, training_comparison, training_curves
+from .latents import lengths_and_distances, plane
+from .learning import loss_panels, training_cases, training_comparison, training_curves
 from .render import COLOURS, VIEWS, build_scene, camera, render
 from .sections import slices
+from .sets import fact_distributions, nearest_dice
 from .solids import cases, facing, population, proposals, variants, views
 from .style import Figure
 
@@ -30,7 +34,12 @@ __all__ = [
     "comparison",
     "descent_curves",
     "facing",
+    "fact_distributions",
     "field_maps",
+    "lengths_and_distances",
+    "loss_panels",
+    "nearest_dice",
+    "plane",
     "population",
     "proposals",
     "render",

@@ -85,6 +85,34 @@ def training_comparison(logs: Mapping[str, str | Path | Sequence[Mapping[str, fl
     return drawn
 
 
+def loss_panels(logs: Mapping[str, str | Path | Sequence[Mapping[str, float]]], *, columns: int = 4,
+                title: str = "") -> Figure:
+    """Everything that trainings have logged, a panel a quantity; logs: log.jsonl or its lines, by the stage's name.
+
+    Several players may log a quantity of one name: then they share its panel. Points are validation.
+    """
+    panels: dict[tuple[str, str], dict[str, tuple]] = {}
+    for stage, log in logs.items():
+        for name, series in _series(_lines(log), lambda key: "/" in key and "gradient" not in key).items():
+            player, quantity = name.split("/", 1)
+            panels.setdefault((stage, quantity), {})[player] = series
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    with figure(max(2.9 * columns, 6), 2.3 * rows + 0.3 * bool(title), title) as drawn:
+        grid = drawn.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid[len(panels):]:
+            axes.axis("off")
+        for axes, ((stage, quantity), players) in zip(grid, panels.items(), strict=False):
+            for colour, (player, (steps, values)) in zip(_COLOURS, sorted(players.items()), strict=False):
+                dots = dict(marker="o", ms=3.5) if player == "validation" else {}
+                axes.plot(steps, values, color=colour, label=player, **dots)
+            axes.set_title(quantity.replace("_", " ") + (f", {stage}" if len(logs) > 1 else ""))
+            axes.tick_params(color=FAINT)
+            if len(players) > 1 or "validation" in players:
+                axes.legend(fontsize=8)
+    return drawn
+
+
 def _lines(log: str | Path | Sequence[Mapping[str, float]]) -> Sequence[Mapping[str, float]]:
     """The lines of a log.jsonl, or those that are given; ValueError if there are none."""
     lines = log

@@ -11,6 +11,7 @@ from .style import Figure, figure, key, letters, scale_bar, show
 
 _SIDES = {"front": "RL", "left": "AP", "back": "LR", "right": "PA", "top": "LR"}  # letters at the left and right
 _LARGE, _SMALL = 360, 250  # pixels of a picture
+_NOTHING = np.ones((_SMALL, _SMALL, 3))
 
 
 def views(layers: Mapping[str, Volume], *, title: str = "", size: int = _LARGE) -> Figure:
@@ -79,8 +80,12 @@ def variants(rows: Mapping[str, Sequence[Case]], *, titles: Sequence[str] = (), 
                 axes.axis("off")
             for axes, case in zip(line, row, strict=False):
                 axes.axis("on")
-                scene = build_scene({"bone": case.defective, "implant": case.implant}, detail_vox=150)
-                show(axes, render(scene, view=view, size=_SMALL, span_mm=span_mm, about_mm=np.zeros(3)))
+                layers = {"bone": case.defective, "implant": case.implant}
+                picture = _NOTHING
+                if _is_something(layers):
+                    scene = build_scene(layers, detail_vox=150)
+                    picture = render(scene, view=view, size=_SMALL, span_mm=span_mm, about_mm=np.zeros(3))
+                show(axes, picture)
                 axes.spines[:].set(visible=True, color="#e8e8e8")  # the cube's edge: what leaves it is lost
             line[0].set_ylabel(name)
         for axes, name in zip(grid[0], titles, strict=False):
@@ -142,6 +147,12 @@ def facing(part: Volume, skull: Volume) -> tuple[float, float]:
 
 def _gallery(wanted: Sequence[tuple[Mapping[str, Volume], tuple[float, float] | str]]) -> tuple[list, float]:
     """Small pictures of (layers, view), all at one scale, and the mm across each."""
-    scenes = [(build_scene(layers, detail_vox=150), view) for layers, view in wanted]
-    span_mm = max(frame(scene, view)[1] for scene, view in scenes)
-    return [render(scene, view=view, size=_SMALL, span_mm=span_mm) for scene, view in scenes], span_mm
+    scenes = [(build_scene(layers, detail_vox=150) if _is_something(layers) else None, view) for layers, view in wanted]
+    span_mm = max((frame(scene, view)[1] for scene, view in scenes if scene), default=200.0)
+    return [render(scene, view=view, size=_SMALL, span_mm=span_mm) if scene else _NOTHING
+            for scene, view in scenes], span_mm
+
+
+def _is_something(layers: Mapping[str, Volume]) -> bool:
+    """A generator's case may be empty: then its place in a picture is."""
+    return any(layer.mask.any() for layer in layers.values())

@@ -134,6 +134,15 @@ class Decoder(nn.Module):
         return from_patches(self.head(y), self.shape.patch)
 
 
+class VariationalAutoencoder(nn.Module):
+    """`encoder` and `decoder` of one shape, as one module, for methods that train them together."""
+
+    def __init__(self, shape: AutoencoderShape, *, checkpointing: bool = False) -> None:
+        super().__init__()
+        self.encoder = VariationalEncoder(shape, checkpointing=checkpointing)
+        self.decoder = Decoder(shape, checkpointing=checkpointing)
+
+
 def _blocks(channels: int, out: int, count: int, *, stride: int = 1) -> nn.Sequential:
     """`count` residual blocks, the first of which changes channels and resolution."""
     steps = [(channels, out, stride)] + [(out, out, 1)] * (count - 1)

@@ -8,19 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..nets.residual_unet import ResidualUNet, ResidualUNetShape
+from ..objectives import soft_dice
 from ..train import warmup_cosine
 
 
 def soft_dice_loss(probability: Tensor, target: Tensor) -> Tensor:
-    """1 - (2 |p n t| + 1) / (|p| + |t| + 1), mean over the batch; (B, ...) each, values in [0, 1].
-
-    |p n t| = (|p| + |t| - |p - t|_1) / 2 (Wang et al. 2023, Dice semimetric losses, arXiv:2303.16296): equal to
-    sum(p t) where the target is binary, and, unlike sum(p t), least at p = t where it is an occupancy.
-    """
-    p, t = probability.flatten(1), target.flatten(1)
-    total = p.sum(1) + t.sum(1)
-    overlap = 0.5 * (total - (p - t).abs().sum(1))
-    return (1 - (2 * overlap + 1) / (total + 1)).mean()
+    """Soft Dice loss of whole cases, (B, ...) each, values in [0, 1], mean over the batch; see objectives.soft_dice."""
+    return soft_dice(probability.flatten(1)[:, None], target.flatten(1)[:, None]).mean()
 
 
 def network_input(defective: Tensor, *, symmetry: bool) -> Tensor:

@@ -1,6 +1,7 @@
 """What is missing in this skull? Preprocess -> network, or the mirror -> postprocess, on the case's own grid."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 METHODS = ("network", "mirror")
 SHIPPED = Path(__file__).resolve().parent.parent / "weights" / "reconstruction.safetensors"
 SMALLEST_MM3 = 300.0  # a proposed piece below this is noise: a trephination of 9 mm is larger
+Progress = Callable[[float, str], None]  # the share that is done, and what comes next; what it raises ends the work
 _WORTH = 0.02  # probabilities below this are not brought back to the case's grid
 
 
@@ -45,35 +47,43 @@ def reconstruct(
     model: Model | Path | str | None = None,
     device: str = "auto",
     smallest_mm3: float = SMALLEST_MM3,
+    progress: Progress | None = None,
 ) -> Reconstruction:
     """Propose the missing part of a defective skull, on its own grid.
 
     method: one of METHODS. model: a Model, a weights file, or None for the shipped one (network only).
     device: auto, cpu, cuda, cuda:1. smallest_mm3: smaller separate pieces are dropped; the largest is not
-    preferred to the others, a defect may have two sides.
+    preferred to the others, a defect may have two sides. progress: called between the steps, as Progress says.
     Raises ValueError for an unknown method or device, a skull that is empty or too small to find its mid-plane, and
     a model with method mirror; CheckpointError for a weights file that can't be used.
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; choose one of {', '.join(METHODS)}")
     started = time.perf_counter()
+    progress = progress or _unseen
     if method == "mirror":
         if model is not None:
             raise ValueError("method mirror uses no model; leave model out or choose method='network'")
         from ..symmetry import mirror_defect
 
-        proposal, facts = mirror_defect(defective).mask, {}
+        proposal, facts = mirror_defect(defective, progress=progress).mask, {}
     else:
+        progress(0.0, "reading the model")
         found = model if isinstance(model, Model) else load_model(model)
+        progress(0.1, "finding the mid-plane")
         grid = lay_grid(defective, found.side)
         occupancy = grid.occupancy(defective)
-        proposal = to_case(infer(found, occupancy, device=device), occupancy, grid, defective)
+        progress(0.3, "asking the network")
+        probability = infer(found, occupancy, device=device)
+        progress(0.8, "bringing the answer to the skull's grid")
+        proposal = to_case(probability, occupancy, grid, defective)
         facts = {
             "side": grid.side,
             "spacing_mm": grid.spacing_mm,
             "skull_outside": grid.share_outside(defective),
             "trained_on": found.metadata.get("trained_on"),
         }
+    progress(0.95, "leaving out crumbs")
     mask = postprocess(proposal, defective, smallest_mm3=smallest_mm3)
     defect = defective.with_mask(mask)
     return Reconstruction(
@@ -163,6 +173,10 @@ def postprocess(proposal: np.ndarray, defective: Volume, *, smallest_mm3: float 
     large[0] = False
     mask[box] = large[labels]
     return mask
+
+
+def _unseen(share: float, step: str) -> None:
+    """The Progress of who does not ask."""
 
 
 def _device(name: str):

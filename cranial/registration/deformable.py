@@ -7,7 +7,7 @@ mean one stiffness at every grid size n: the same field has differences that shr
 it cancels: every level minimises the mean squared difference plus alpha (2 / 256)^2 mean((D u_vox)^2).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,12 +49,15 @@ def deform(
     learning_rate: float = 0.01,
     stop_below: float | None = None,
     threads: int | None = None,
+    watch: Callable[[Tensor, list[Level]], None] | None = None,
 ) -> tuple[Tensor, list[Level]]:
     """Displacement (3, n, n, n), voxels, that brings moving onto fixed, and how each level went.
 
     moving, fixed: (n, n, n) float32 occupancies on one device. iterations: of each level, coarse to fine; the first
     has n / 2^(levels - 1) voxels a side. learning_rate: Adam's, in grid coordinates [-1, 1]. stop_below: end a level
-    early once ten iterations lower its loss by less than this share; None: all iterations.
+    early once ten iterations lower its loss by less than this share; None: all iterations. watch: called after each
+    level but the last with its field on that level's grid, (3, m, m, m) in its voxels, and the levels so far; what it
+    raises ends the registration.
     Raises ValueError for a side that the levels do not divide, RegistrationError where the loss is not finite.
     """
     side, levels = fixed.shape[-1], len(iterations)
@@ -72,7 +75,7 @@ def deform(
     field, went = None, []
     with Team(threads) as team:
         for (moving_level, fixed_level), count in zip(pyramid, iterations, strict=True):
-            field = _finer(field, fixed_level)
+            field = finer(field, fixed_level)
             half = fixed_level.shape[0] / 2  # voxels in one unit of grid coordinates
             rates = Rates((learning_rate * half,) * 3, (1e-8 / half,) * 3)
             descent = descend(moving_level, fixed_level, field, weights, rates, team)
@@ -88,13 +91,17 @@ def deform(
                     break
             field = descent.field
             went.append(Level(len(fixed_level), *np.array(terms).reshape(-1, 2).T))
+            if watch is not None and len(went) < levels:
+                watch(field, list(went))
     return field, went
 
 
-def _finer(field: Tensor | None, image: Tensor) -> Tensor:
-    """The field of the level before on this level's grid, in this level's voxels; zeros at the first."""
+def finer(field: Tensor | None, image: Tensor) -> Tensor:
+    """A coarser level's field on this image's grid, in its voxels; zeros where there is none yet."""
     if field is None:
         return torch.zeros((3, *image.shape), dtype=image.dtype, device=image.device)
+    if field.shape[1:] == image.shape:
+        return field
     scale = image.shape[0] / field.shape[-1]
     return scale * F.interpolate(field[None], size=tuple(image.shape), mode="trilinear", align_corners=False)[0]
 

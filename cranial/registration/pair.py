@@ -1,6 +1,6 @@
 """One pair of heads: registered, measured, and what belongs to the one carried onto the other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from ..kernels.warp import warp
 from ..resampling import sample
 from ..volume import Volume, VolumeError, same_grid
 from .affine import register_affine, turn_of
-from .deformable import Level, deform
+from .deformable import Level, deform, finer
 from .fields import jacobian
 from .view import Cube, known, lay_cube
 
@@ -109,6 +109,7 @@ def register(
     common: bool = True,
     device: str = "auto",
     threads: int | None = None,
+    watch: Callable[[Registration], None] | None = None,
 ) -> Registration:
     """Bring one head onto another: affine, then the field of `deformable.deform` on the fixed head's cube.
 
@@ -116,6 +117,8 @@ def register(
     holds the fixed head. affine: (4, 4), patient mm of fixed -> of moving, for instance from an earlier registration
     of the pair; None: searched for. common: nothing pulls where one of the scans has ended and the other has not
     (`view.known`); False: what a scan does not show counts as empty, as in the study. device: auto, cpu, cuda, ...
+    watch: called with the registration as it stands after the affine part and after each level but the last, whose is
+    returned; what it raises ends the work.
     Other arguments as in `deformable.deform`.
     Raises VolumeError for an empty mask; RegistrationError and ValueError as deform does. A pair that does not fit is
     no error: see Registration.problems.
@@ -131,27 +134,35 @@ def register(
     view = torch.ones(shape, dtype=torch.bool)
     if common:
         view = torch.from_numpy(known(fixed, cube.affine, side) & known(moving, onto, side)).to(device)
+
+    def measured(field: torch.Tensor | None, levels: Sequence[Level]) -> Registration:
+        field = finer(field, target)
+        warped = warp(laid[None], field, threads=threads)[0]
+        field = field.cpu().numpy()
+        length_mm = cube.spacing_mm * np.sqrt(np.einsum("cijk,cijk->ijk", field, field))
+        quality = Quality(
+            dice_before=_dice(laid[view], target[view]),
+            dice_after=_dice(warped[view], target[view]),
+            mse_before=float((laid - target)[view].square().mean()),
+            mse_after=float((warped - target)[view].square().mean()),
+            folded_share=float(np.mean(jacobian(field, threads=threads) <= 0)),
+            mean_displacement_mm=float(length_mm.mean()),
+            p95_displacement_mm=float(np.percentile(length_mm, 95)),
+            max_displacement_mm=float(length_mm.max()),
+            scales=tuple(float(s) for s in np.linalg.svd(affine[:3, :3], compute_uv=False)),
+            turn_deg=float(np.rad2deg(turn_of(affine))),
+            common_share=float(view.float().mean()),
+        )
+        return Registration(cube, affine, field, tuple(levels), quality, _problems(quality))
+
+    if watch is not None:
+        watch(measured(None, ()))
     field, levels = deform(
         laid, torch.where(view, target, laid), alpha=alpha, iterations=iterations, learning_rate=learning_rate,
         stop_below=stop_below, threads=threads,
+        watch=None if watch is None else lambda field, levels: watch(measured(field, levels)),
     )
-    warped = warp(laid[None], field, threads=threads)[0]
-    field = field.cpu().numpy()
-    length_mm = cube.spacing_mm * np.sqrt(np.einsum("cijk,cijk->ijk", field, field))
-    quality = Quality(
-        dice_before=_dice(laid[view], target[view]),
-        dice_after=_dice(warped[view], target[view]),
-        mse_before=float((laid - target)[view].square().mean()),
-        mse_after=float((warped - target)[view].square().mean()),
-        folded_share=float(np.mean(jacobian(field, threads=threads) <= 0)),
-        mean_displacement_mm=float(length_mm.mean()),
-        p95_displacement_mm=float(np.percentile(length_mm, 95)),
-        max_displacement_mm=float(length_mm.max()),
-        scales=tuple(float(s) for s in np.linalg.svd(affine[:3, :3], compute_uv=False)),
-        turn_deg=float(np.rad2deg(turn_of(affine))),
-        common_share=float(view.float().mean()),
-    )
-    return Registration(cube, affine, field, tuple(levels), quality, _problems(quality))
+    return measured(field, levels)
 
 
 def _dice(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -5,6 +5,7 @@ anatomy, phantom               what does a skull look like when nobody scanned o
 population                     what does a folder of phantoms hold?
 defects                        what is cut out of a complete skull, and in which style?
   hole                           which voxels lie in it?
+  placing                        where does it go, and how large is it, if somebody chooses?
 store                          where do 64,000 synthetic cases lie, and which are still to be made?
   shard_folder                   how do many write at once, with nothing lost in a crash?
   shards                         which bytes is a case, and a shard of them?

@@ -43,6 +43,12 @@ def cut(skull: Volume, style: str, *, seed: int, item: int = 0) -> Case:
     The implant has at least 0.7 cm3 and the defect never takes more than 45 % of the bone; draws outside are repeated.
     Raises ValueError for an unknown style, and for a skull into which no such defect can be cut (no vault).
     """
+    _, implant = draw_fitting(skull, style, seed=seed, item=item)
+    return Case(skull, skull.with_mask(skull.mask & ~implant), skull.with_mask(implant), style)
+
+
+def draw_fitting(skull: Volume, style: str, *, seed: int, item: int = 0) -> tuple[Defect, np.ndarray]:
+    """The defect that `cut` cuts, and the bone in it, bool (I, J, K); drawn, and raising, as `cut` says."""
     if style not in STYLES:
         raise ValueError(f"style is {style!r}; choose one of {', '.join(STYLES)}")
     vault = find_vault(skull)
@@ -53,7 +59,7 @@ def cut(skull: Volume, style: str, *, seed: int, item: int = 0) -> Case:
         implant = skull.mask & inside(defect, skull)
         volume_mm3 = float(np.count_nonzero(implant)) * skull.voxel_mm3
         if 700 < volume_mm3 < 0.45 * bone_mm3:
-            return Case(skull, skull.with_mask(skull.mask & ~implant), skull.with_mask(implant), style)
+            return defect, implant
     raise ValueError(
         f"no {style} defect between 0.7 cm3 and 45 % of the bone in {_TRIES} draws; "
         f"the skull has {bone_mm3 / 1000:.1f} cm3 of bone: is it a complete vault in millimetres?"
@@ -166,7 +172,7 @@ def _piece(
     return Piece(
         direction,
         turn,
-        _reach(direction, vault, probe),
+        reach_mm(direction, vault, probe),
         outline,
         holes,
         float(u(0.3, 2.8) if ragged_mm is None else ragged_mm),
@@ -174,7 +180,7 @@ def _piece(
     )
 
 
-def _reach(direction: np.ndarray, vault: Vault, probe: Volume | None) -> float:
+def reach_mm(direction: np.ndarray, vault: Vault, probe: Volume | None) -> float:
     """Distance from the middle of the head to the outermost bone in a direction, mm."""
     typical = 0.5 * np.sqrt(
         (direction[0] * vault.breadth_mm) ** 2

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,12 @@ class Labels:
     dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(self, masks: Callable[[int], np.ndarray | None], shape: tuple[int, int, int, int]) -> None:
-        """masks: item -> bool (2, I, J, K), or None where there is no case."""
-        self._masks, self.shape = masks, shape
+    def __init__(
+        self, masks: Callable[[int], np.ndarray | None], items: Sequence[int], shape: tuple[int, int, int]
+    ) -> None:
+        """masks: item -> bool (2, I, J, K), or None where there is no case. items: which, one a row of the array."""
+        self._masks, self.items = masks, items
+        self.shape = (len(items), *shape)
 
     @property
     def size(self) -> int:
@@ -33,12 +36,12 @@ class Labels:
         """What numpy would give for integers, slices and one ellipsis; IndexError for anything else or outside."""
         items, *place = self._keys(key)
         if not isinstance(items, slice):
-            return self._item(range(len(self))[items], tuple(place))
+            return self._item(self.items[range(len(self))[items]], tuple(place))
         numbers = range(len(self))[items]
         one = np.broadcast_to(np.uint8(0), self.shape[1:])[tuple(place)]  # no memory, but the shape, or the IndexError
         labels = np.zeros((len(numbers), *one.shape), np.uint8)
         for row, item in enumerate(numbers):
-            labels[row] = self._item(item, tuple(place))
+            labels[row] = self._item(self.items[item], tuple(place))
         return labels
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

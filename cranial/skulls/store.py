@@ -10,7 +10,7 @@ What comes of it is a Zarr v3 array, uint8 (count, 2, I, J, ceil(K / 8)), that o
 import json
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,9 +161,12 @@ class CaseStore:
         """
         return self._files.pack()
 
-    def labels(self) -> Labels:
-        """All cases as one lazy array, uint8 (count, I, J, K), for napari; see label_view."""
-        return Labels(self._masks, (len(self), *self.layout.shape))
+    def labels(self, items: Sequence[int] | None = None) -> Labels:
+        """Cases as one lazy array, uint8 (count, I, J, K), for napari; see label_view.
+
+        items: which, in this order, for instance present(); None: all, and what is missing or rejected is zeros.
+        """
+        return Labels(self._masks, range(len(self)) if items is None else items, self.layout.shape)
 
     def _found(self, item: int, *, with_bits: bool = True) -> Found:
         found = self._files.find(self._files.in_set(item), with_bits=with_bits)

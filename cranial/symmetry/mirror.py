@@ -4,6 +4,7 @@ No head is its own mirror image, so after the reflection a smooth displacement, 
 brings the mirrored skull onto the skull around the hole. What is missing on both sides stays missing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -48,13 +49,20 @@ class Head:
         return ndimage.map_coordinates(field, index, order=order, mode="nearest")
 
 
-def mirror_defect(defective: Volume) -> Volume:
+def mirror_defect(defective: Volume, *, progress: Callable[[float, str], None] | None = None) -> Volume:
     """The missing bone as the other side shows it, on the grid of `defective` and disjoint from it.
 
-    It is empty where no hole has a counterpart in bone. Raises ValueError as find_midplane does.
+    It is empty where no hole has a counterpart in bone. progress: called between the steps with the share of the work
+    that is done and what comes next; what it raises ends the work. Raises ValueError as find_midplane does.
     """
+    tell = progress or (lambda share, step: None)
+    tell(0.0, "finding the mid-plane")
     head = lay_head(defective)
-    mirrored = mirrored_vault(head, fit_bend(head))
+    tell(0.3, "bending the mirror image onto the skull")
+    bend = fit_bend(head)
+    tell(0.6, "mirroring the healthy side")
+    mirrored = mirrored_vault(head, bend)
+    tell(0.8, "looking for holes")
     missing = (mirrored > 0.5) & ~head.bone
     core = fills_a_hole(head, missing & (head.signed_mm > CORE_MM), missing | head.bone)
     core = plausible_parts(head, core)

@@ -4,15 +4,11 @@ From (seed, item) come two different skulls, a hole in the first, and a stiffnes
 and defect. Pairs that fail, and cases that are not fit to learn from, are noted with their reason and not written.
 """
 
-import os
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
-from tqdm.auto import tqdm
 
 from .. import __version__
 from ..config import Params
@@ -21,6 +17,7 @@ from ..rng import generator
 from ..skulls.defects import STYLES, Case
 from ..skulls.store import CaseStore
 from ..volume import Volume
+from .filling import Item, Made, fill
 from .gates import refusal
 from .sources import Source, dataset, heads, phantoms
 
@@ -44,15 +41,6 @@ class RegisteredSet(Params):
     part: str = "train"
     styles: tuple[str, ...] = Field(default=STYLES, description="of the holes cut into phantoms and heads")
     seed: int = Field(default=0, ge=0)
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a call did: cases written, and items rejected, by reason; and what had been decided before."""
-
-    written: int
-    rejected: Counter
-    before: int
 
 
 def sources(recipe: RegisteredSet) -> list[Source]:
@@ -96,26 +84,16 @@ def make_registered_set(
     decided goes on to the next. What item i is depends on the recipe and i alone. Raises as `sources` and `open_set`.
     """
     skulls, store = sources(recipe), open_set(recipe, folder)
-    missing = store.missing(items)
-    asked = len(store) if items is None else len(set(items))
-    start = int.from_bytes(os.urandom(4)) % max(1, len(missing))  # of the work's order only: results know nothing of it
-    written, rejected = 0, Counter()
-    for item in tqdm(missing[start:] + missing[:start], desc="registered cases", unit="case", disable=not progress):
-        if not store.missing([item]):
-            continue
-        case, provenance, reason = registered_case(recipe, skulls, item, device=device, threads=threads)
-        if case is None:
-            store.reject(item, reason, provenance)
-            rejected[reason] += 1
-        else:
-            written += store.write(item, case.defective.mask, case.implant.mask, provenance)
-    store.pack()
-    return Made(written, rejected, asked - len(missing))
+
+    def make(item: int) -> Item:
+        return registered_case(recipe, skulls, item, device=device, threads=threads)
+
+    return fill(store, make, items=items, name="registered", progress=progress)
 
 
 def registered_case(
     recipe: RegisteredSet, skulls: list[Source], item: int, *, device: str = "auto", threads: int | None = None
-) -> tuple[Case | None, dict, str]:
+) -> Item:
     """(case, provenance, "") of an item, or (None, provenance, reason) where it came to nothing.
 
     The reason is the same for the same fault, so that reasons can be counted; provenance has the figures.

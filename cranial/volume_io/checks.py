@@ -18,6 +18,14 @@ class VolumeError(ValueError):
     """A file or grid cannot be used: the message names the file, the fact and the remedy."""
 
 
+class NotAMaskError(VolumeError):
+    """A file of many values; those of a CT run from air, about -1000, to bone. low, high: its own."""
+
+    def __init__(self, message: str, low: float, high: float) -> None:
+        super().__init__(message)
+        self.low, self.high = low, high
+
+
 @dataclass(frozen=True)
 class FileHeader:
     """A file's header as its format keeps it; `format` is "nrrd" or "nifti", `fields` that module's own."""

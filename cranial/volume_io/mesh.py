@@ -29,25 +29,35 @@ def read_mesh(
     path: Path, *, spacing_mm: float, like: "Volume | None" = None
 ) -> tuple[np.ndarray, np.ndarray, FileHeader | None]:
     """Return mask and affine of the solid: on the grid of `like`, else along L, P, S with a margin."""
-    vertices, faces = _surface(path)
+    return voxelise(*read_surface(path), name=path, spacing_mm=spacing_mm, like=like)
+
+
+def voxelise(
+    vertices: np.ndarray, faces: np.ndarray, *, name: Path | str, spacing_mm: float, like: "Volume | None" = None
+) -> tuple[np.ndarray, np.ndarray, FileHeader | None]:
+    """Return mask and affine of the solid inside a surface, vertices (V, 3) in LPS mm and faces (F, 3).
+
+    It lies on the grid of `like`, else along L, P, S at spacing_mm, with a margin. Raises VolumeError, which begins
+    with `name`, for a surface that is not closed, is not in mm, or needs too many voxels.
+    """
     extent = np.ptp(vertices, axis=0)
     if not MIN_EXTENT_MM <= extent.max() <= MAX_EXTENT_MM:
         raise VolumeError(
-            f"{path}: the mesh spans {describe(extent)}, taken as mm; a skull or implant spans "
+            f"{name}: the mesh spans {describe(extent)}, taken as mm; a skull or implant spans "
             f"{MIN_EXTENT_MM:g} to {MAX_EXTENT_MM:g} mm: scale it to mm (metres x 1000, micrometres / 1000)"
         )
     if like is not None:
         shape, affine, header = like.shape, like.affine, like.header
     else:
         if not (np.isfinite(spacing_mm) and spacing_mm > 0):
-            raise VolumeError(f"{path}: mesh_spacing_mm is {spacing_mm:g}; give a spacing above 0 mm, for example 1")
+            raise VolumeError(f"{name}: mesh_spacing_mm is {spacing_mm:g}; give a spacing above 0 mm, for example 1")
         affine = np.diag((spacing_mm, spacing_mm, spacing_mm, 1.0))
         affine[:3, 3] = vertices.min(axis=0) - MARGIN_VOX * spacing_mm
         shape = tuple(int(size) for size in np.ceil(extent / spacing_mm).astype(np.int64) + 2 * MARGIN_VOX + 1)
         header = None
         if np.prod(shape, dtype=np.float64) > MAX_VOXELS:
             raise VolumeError(
-                f"{path}: spans {describe(extent)} mm, {times(shape)} voxels at mesh_spacing_mm {spacing_mm:g}; the "
+                f"{name}: spans {describe(extent)} mm, {times(shape)} voxels at mesh_spacing_mm {spacing_mm:g}; the "
                 f"limit is {MAX_VOXELS} voxels: choose a larger spacing, or remove what lies far from the skull"
             )
     inverse = np.linalg.inv(affine)
@@ -57,7 +67,7 @@ def read_mesh(
         mask, open_rays = fill(vertices, faces, shape, by_parity=True)
     if open_rays > MAX_OPEN_RAYS:
         raise VolumeError(
-            f"{path}: {open_rays:.0%} of the rays through the mesh enter it and never leave; it has holes "
+            f"{name}: {open_rays:.0%} of the rays through the mesh enter it and never leave; it has holes "
             "or faces of mixed winding: close it (MeshLab: Close Holes, Re-Orient All Faces) and export "
             "it again"
         )
@@ -106,8 +116,8 @@ def _winding(points: np.ndarray, faces: np.ndarray, shape: tuple[int, int, int])
     return np.cumsum(winding, axis=2, dtype=np.int8, out=winding)
 
 
-def _surface(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (V, 3) in LPS mm, equal ones merged, and faces (F, 3)."""
+def read_surface(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) in LPS mm, equal ones merged, and faces (F, 3); VolumeError for what is no surface."""
     import trimesh
 
     _check_length(path)
@@ -148,11 +158,16 @@ def _check_length(path: Path) -> None:
 
 def write_mesh(path: Path, volume: "Volume", *, smoothing_mm: float) -> None:
     """Marching cubes of the mask, Gaussian-smoothed by `smoothing_mm`, at the level that keeps its volume."""
-    if path.suffix.lower() not in (".stl", ".ply", ".obj"):
-        raise VolumeError(f"{path}: mesh format {path.suffix!r} is not written; name it .stl, .ply or .obj")
     if not (np.isfinite(smoothing_mm) and smoothing_mm >= 0):
         raise VolumeError(f"{path}: smoothing_mm is {smoothing_mm:g}; give 0 (none) or more millimetres")
     vertices, faces = surface(volume, smoothing_mm=smoothing_mm)
+    write_surface(path, vertices, faces)
+
+
+def write_surface(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
+    """Write vertices (V, 3) in LPS mm and faces (F, 3) as .stl, .ply or .obj; VolumeError for another suffix."""
+    if path.suffix.lower() not in (".stl", ".ply", ".obj"):
+        raise VolumeError(f"{path}: mesh format {path.suffix!r} is not written; name it .stl, .ply or .obj")
     with atomic(path) as file:
         file.write(_encoded(vertices, faces, path.suffix.lower()))
 

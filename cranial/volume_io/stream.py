@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from cranial.resampling import bounding_box
-from cranial.volume_io.checks import VolumeError
+from cranial.volume_io.checks import NotAMaskError, VolumeError
 
 PIECE_BYTES = 8 * 2**20
 COMPRESSION_LEVEL = 1  # masks are long runs: higher levels cost seconds at 512^3 and gain little
@@ -48,10 +48,12 @@ class TwoValued:
     def finish(self, path: Path) -> None:
         if self.others:
             some = ", ".join(f"{value:g}" for value in sorted(self.others | {float(self.value)})[:8])
-            raise VolumeError(
+            raise NotAMaskError(
                 f"{path}: not a mask of 0 and one other value: it holds {some}, ... (from {self.low:g} to "
                 f"{self.high:g}); if it is a CT pass threshold_hu (--threshold-hu 200 on the command line), "
-                "otherwise save the bone as a mask of its own"
+                "otherwise save the bone as a mask of its own",
+                self.low,
+                self.high,
             )
 
 

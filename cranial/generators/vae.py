@@ -1,0 +1,55 @@
+"""VAE (Kingma & Welling 2014, arXiv:1312.6114): an encoder and a decoder, held together by a prior.
+
+    Dice(F, R) + beta KL(E) - gamma Dice(F1, F2)
+
+beta weighs the KL of a *number* of the embedding. It decides everything: too small, and N(0, I) meets places that the
+decoder has never seen; too large, and every head is the mean head. The true bound of a cross-entropy in voxels would
+be beta = numbers of the embedding / (cross_entropy * voxels of a case), about 0.003 at 64^3 with 8 x 4^3 numbers.
+"""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..config import Params
+from ..nets.autoencoder import VariationalAutoencoder
+from ..objectives import kl, reconstruction, reparametrised, separation
+from . import GaussianAutoencoder
+
+
+class VAE(GaussianAutoencoder):
+    """One player, `vae`."""
+
+    class Settings(Params):
+        beta: float = Field(default=0.05, ge=0, description="of the KL per number of the embedding")
+        warmup: float = Field(default=0.1, ge=0, le=1, description="share of the steps in which beta grows")
+        gamma: float = Field(default=0.01, ge=0, description="of the separation of skull and defect")
+        cross_entropy: float = Field(default=5.0, ge=0)
+
+    def __init__(self, shape, **choices) -> None:
+        super().__init__(shape, **choices)
+        self.players = {"vae": VariationalAutoencoder(shape)}
+
+    @property
+    def encoder(self):
+        return self.players["vae"].encoder
+
+    @property
+    def decoder(self):
+        return self.players["vae"].decoder
+
+    def turns(self, step: int) -> Iterable[tuple[str, Callable]]:
+        grown = min(1.0, (step + 1) / max(1.0, self.settings.warmup * self.steps))
+        yield "vae", lambda cases, rng: self.loss(cases, rng, beta=grown * self.settings.beta)
+
+    def loss(self, cases: Tensor, rng: torch.Generator, *, beta: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Reconstruction + beta KL - gamma separation, mean over the batch."""
+        s = self.settings
+        mu, logvar = self.encoder(cases)
+        logits = self.decoder(reparametrised(mu, logvar, rng))
+        found = reconstruction(logits, cases, cross_entropy=s.cross_entropy).mean()
+        divergence, apart = kl(mu, logvar).mean(), separation(logits).mean()
+        logged = {"reconstruction": found, "kl": divergence, "separation": apart}
+        return found + beta * divergence - s.gamma * apart, logged

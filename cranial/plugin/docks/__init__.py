@@ -1,0 +1,1 @@
+"""What can be asked in napari: one file a dock."""

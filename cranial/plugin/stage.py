@@ -1,0 +1,64 @@
+"""How does the patient lie in the viewer? Sections as radiologists have them, heads upright, a scale in mm.
+
+In 2-D one looks from the feet: the patient's left is on the right, the front above. In 3-D the head stands; there the
+axes must be in the order L, P, S, or napari would show its mirror image.
+"""
+
+from weakref import WeakSet
+
+from ..figures import camera
+from .layers import LayerData, note_of
+
+VIEW = (35.0, 15.0)  # azimuth and elevation in degrees, as in figures.render
+_ARRANGED: WeakSet = WeakSet()
+
+
+def arrange(viewer) -> None:
+    """Lay the patient into a viewer, from now on whatever is opened; a second time nothing happens."""
+    if viewer in _ARRANGED:
+        return
+    _ARRANGED.add(viewer)
+    viewer.scale_bar.visible = True
+    viewer.scale_bar.font_size = 12
+    viewer.dims.events.ndisplay.connect(lambda: _lay(viewer))
+    viewer.dims.events.ndim.connect(lambda: _lay(viewer))
+    viewer.layers.events.inserted.connect(lambda event: len(viewer.layers) == 1 and look(viewer))
+    _lay(viewer)
+
+
+def look(viewer, view: tuple[float, float] | str = VIEW) -> None:
+    """Turn a 3-D view; view as in figures.render: (azimuth, elevation) in degrees, or "front", "left", "top"..."""
+    if viewer.dims.ndisplay == 3:
+        _, down, forward = camera(view)
+        viewer.scene.camera.set_view_direction(tuple(forward), tuple(-down))
+
+
+def put(viewer, *layers: LayerData) -> None:
+    """Add layers to a viewer, in place of those of the same name."""
+    for data, attributes, kind in layers:
+        if attributes["name"] in viewer.layers:
+            viewer.layers.remove(attributes["name"])
+        getattr(viewer, f"add_{kind}")(data, **attributes)
+    show_surfaces(viewer)
+
+
+def show_surfaces(viewer) -> None:
+    """In 3-D the surface of a mask stands for it, in 2-D the mask itself."""
+    surfaces = {note_of(layer).of: layer for layer in viewer.layers if note_of(layer).of}
+    for layer in viewer.layers:
+        if layer.name in surfaces and (layer.visible or surfaces[layer.name].visible):
+            layer.visible = viewer.dims.ndisplay == 2
+            surfaces[layer.name].visible = viewer.dims.ndisplay == 3
+
+
+def _lay(viewer) -> None:
+    dims = viewer.dims
+    if dims.ndim < 3:
+        return
+    space = range(dims.ndim - 3, dims.ndim)
+    order = (*range(dims.ndim - 3), *(space if dims.ndisplay == 3 else reversed(space)))
+    if tuple(dims.order) != order:
+        dims.order = order
+    show_surfaces(viewer)
+    if dims.ndisplay == 3:
+        look(viewer)

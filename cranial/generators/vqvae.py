@@ -5,7 +5,9 @@
 
 First the autoencoder learns, codebook included; then it is frozen, its codes of all training cases are computed once,
 and the prior, a gated masked network over code volumes, learns which code follows which. A prior overfits few cases:
-train it on many, and let it see their mirror images.
+train it on many, and let it see their mirror images. With 2,000 cases at 64^3 and 256 codes in 8^3 positions, every
+code comes to be used within minutes (k-means++ revives the dead), and the prior goes on gaining for as long as it is
+trained: its samples are the most like heads of all seven.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -24,6 +24,8 @@ _RELATIONS = (
     '<Relationship Target="/3D/3dmodel.model" Id="rel0" '
     'Type="http://schemas.microsoft.com/3dmanufacturing/2013/01/3dmodel"/></Relationships>'
 )
+_VERTEX = '<vertex x="%.5f" y="%.5f" z="%.5f"/>\n'
+_TRIANGLE = '<triangle v1="%d" v2="%d" v3="%d"/>\n'
 _MODEL = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<model unit="millimeter" xml:lang="en-US" '
     'xmlns="http://schemas.microsoft.com/3dmanufacturing/core/2015/02">\n'
@@ -55,8 +57,8 @@ def stl(mesh: trimesh.Trimesh) -> bytes:
 def three_mf(pieces: tuple[trimesh.Trimesh, ...]) -> bytes:
     """The 3MF package: a zip of three XML parts (3MF core specification 1.3, sections 2 to 4)."""
     objects = "".join(
-        f'<object id="{number}" type="model"><mesh>\n<vertices>\n{_rows(VERTEX, piece.vertices)}</vertices>\n'
-        f"<triangles>\n{_rows(TRIANGLE, piece.faces)}</triangles>\n</mesh></object>\n"
+        f'<object id="{number}" type="model"><mesh>\n<vertices>\n{_rows(_VERTEX, piece.vertices)}</vertices>\n'
+        f"<triangles>\n{_rows(_TRIANGLE, piece.faces)}</triangles>\n</mesh></object>\n"
         for number, piece in enumerate(pieces, 1)
     )
     items = "".join(f'<item objectid="{number}"/>\n' for number in range(1, len(pieces) + 1))
@@ -69,10 +71,6 @@ def three_mf(pieces: tuple[trimesh.Trimesh, ...]) -> bytes:
         ):
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text, zipfile.ZIP_DEFLATED)  # same bytes
     return packed.getvalue()
-
-
-VERTEX = '<vertex x="%.5f" y="%.5f" z="%.5f"/>\n'
-TRIANGLE = '<triangle v1="%d" v2="%d" v3="%d"/>\n'
 
 
 def _rows(form: str, rows: np.ndarray) -> str:

@@ -44,7 +44,7 @@ def make_implant(
     design = design or ImplantDesign()
     pieces, left_out = split(skull, defect)
     middle_mm = head_middle(skull)
-    solids, meshes, found = [], [], []
+    directions, meshes, found = [], [], []
     with tqdm(total=len(pieces) * len(_STEPS), disable=not progress, desc="implant") as bar:
         for piece in pieces:
             bar.set_postfix_str(_STEPS[0])
@@ -58,11 +58,11 @@ def make_implant(
             bar.set_postfix_str(_STEPS[2])
             mesh = surface(solid)
             found.append(checks.examine(solid, mesh, here, design))
-            solids.append(direction)
+            directions.append(direction)
             meshes.append(mesh)
             bar.update()
     whole = trimesh.util.concatenate(meshes) if len(meshes) > 1 else meshes[0]
-    return Implant(whole, tuple(meshes), tuple(solids), checks.report(found, meshes, design, left_out), design)
+    return Implant(whole, tuple(meshes), tuple(directions), checks.report(found, meshes, design, left_out), design)
 
 
 @dataclass(frozen=True, eq=False)

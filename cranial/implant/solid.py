@@ -195,6 +195,7 @@ def closed_box(field_mm: np.ndarray) -> None:
 
 
 def vanished(piece: Volume, design: ImplantDesign, why: str) -> str:
+    """The sentence about a piece of which nothing is left."""
     return (
         f"nothing is left of a piece of {piece.volume_mm3 / 1000:.2f} cm3: with clearance_mm "
         f"{design.clearance_mm:g} and taper_deg {design.taper_deg:g} all of it {why}; lower them, or look at the defect"

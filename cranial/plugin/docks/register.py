@@ -103,7 +103,7 @@ def _picture(found: Any) -> bytes:
     from ...figures import descent_curves
 
     picture, drawn = BytesIO(), descent_curves(found)
-    drawn.set_size_inches(4.4, 3.2)
+    drawn.set_size_inches(5.2, 3.4)
     drawn.savefig(picture, format="png", dpi=90)
     return picture.getvalue()
 

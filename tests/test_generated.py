@@ -16,6 +16,7 @@ from cranial import __version__
 from cranial.config import ConfigError, load
 from cranial.generators import as_masks, build, sample
 from cranial.quality import NearestCase
+from cranial.reconstruction.mix import as_case
 from cranial.sampling import UDS
 from cranial.skulls.store import CaseStore, StoreError
 from cranial.synthesis import generated
@@ -114,6 +115,18 @@ def test_every_case_says_where_it_is_from(made, recipe):
         assert said["overlap_voxels"] >= 0
 
 
+def test_bone_is_what_reaches_the_level_of_the_generator(recipe, tmp_path):
+    trained = load_generator(recipe.generator)
+    probabilities = sample(trained.generator, [0], seed=2)
+    path = tmp_path / "lower.safetensors"
+    save_generator(path, trained.generator, trained.recipe, edge_mm=EDGE_MM, level=0.2)
+    make_set(recipe.model_copy(update={"generator": path}), tmp_path / "set", items=[0])
+    said = CaseStore.open(tmp_path / "set").provenance(0)
+    assert said["level"] == 0.2 and said["overlap_voxels"] == (probabilities[0] >= 0.2).all(0).sum()
+    case, _, _ = generated_case(recipe, load_generator(path), 0, chosen=None, known=None)
+    np.testing.assert_array_equal(case.complete.mask, (probabilities[0] >= 0.2).any(0).numpy())
+
+
 def test_a_set_lies_about_the_origin_of_its_cube(recipe, monkeypatch):
     hand_back(monkeypatch, {})
     case, _, _ = generated_case(recipe, load_generator(recipe.generator), 0, chosen=None, known=None)
@@ -186,11 +199,20 @@ def test_who_comes_second_counts_nothing(tmp_path):
 
     def late(item):
         twin.reject(item, "no") if item % 2 else twin.write(item, *head(item), {})
-        return None, {}, "no"
+        return (None, {}, "no") if item < 2 else (as_case(head(item), edge_mm=160.0), {}, "")
 
-    done = fill(store, late, items=None, name="late", progress=False)
+    done = fill(store, late, items=iter(range(4)), name="late", progress=False)
     assert (done.written, done.rejected, done.before) == (0, Counter(), 0)
-    assert fill(store, late, items=None, name="late", progress=False).before == 4
+    assert fill(store, late, items=iter(range(3)), name="late", progress=False).before == 3
+
+
+def test_items_to_fill_may_be_an_iterator_and_name_an_item_twice(tmp_path):
+    def make(item):
+        return (None, {}, "no") if item == 2 else (as_case(head(item), edge_mm=160.0), {}, "")
+
+    assert fill(store_in(tmp_path), make, items=iter([1]), name="some", progress=False).written == 1
+    done = fill(store_in(tmp_path), make, items=iter([0, 0, 1, 2]), name="some", progress=False)
+    assert (done.written, done.rejected, done.before) == (1, Counter({"no": 1}), 1)
 
 
 def store_in(folder):

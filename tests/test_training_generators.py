@@ -14,7 +14,7 @@ from toy_generators import EDGE_MM, INNER, METHODS, SETTINGS, SIDE, head, heads,
 from cranial import checkpoint
 from cranial.checkpoint import CheckpointError, save_weights
 from cranial.config import ConfigError, load
-from cranial.generators import GENERATORS, build, sample
+from cranial.generators import GENERATORS, build, sample, volume_level
 from cranial.skulls.store import CaseStore, StoreError
 from cranial.synthesis import learning_cases, training
 from cranial.synthesis.learning_cases import Cases, held_out_cases, training_cases
@@ -110,7 +110,9 @@ def test_other_settings_are_other_files(cache, change):
 
 
 def test_a_phantom_case_is_a_skull_with_a_hole_as_occupancies(cache):
-    for case in phantom_cases(5, phantoms=2, cache=cache, **DRAWN).astype(float) / 255:
+    drawn = phantom_cases(5, phantoms=2, cache=cache, **DRAWN)
+    assert drawn.max() == 255, "full is full"
+    for case in drawn.astype(float) / 255:
         skull, defect = case
         assert skull.max() > 0.9 and defect.max() > 0.5 and (skull + defect).max() <= 1 + 1 / 255
         assert 0 < defect.sum() < 0.5 * skull.sum()
@@ -291,6 +293,21 @@ def test_a_training_stopped_in_each_stage_and_resumed_ends_as_if_it_had_not_been
     assert any(not torch.equal(start[key], tensor) for key, tensor in one.generator.networks().state_dict().items())
 
 
+def test_diffusion_goes_on_with_the_autoencoder_that_it_began_with(balls, trained, cache, tmp_path, monkeypatch):
+    """Also where another was trained in its place meanwhile."""
+    file = tmp_path / "generator.safetensors"
+    file.write_bytes(trained["vae"].read_bytes())
+    recipe = recipe_for("ldm_vae", balls, trained, autoencoder=file)
+    train_generator(recipe, tmp_path / "whole", cache=cache, progress=False)
+    Stops(monkeypatch, {"denoiser": 1})
+    with pytest.raises(TrainingInterrupted):
+        train_generator(recipe, tmp_path / "parts", cache=cache, progress=False)
+    save_generator(file, make("vae", seed=5), load_generator(file).recipe, edge_mm=EDGE_MM)
+    train_generator(recipe, tmp_path / "parts", cache=cache, progress=False)
+    one, other = (load_generator(tmp_path / name / "generator.safetensors").generator for name in ("whole", "parts"))
+    same_weights(one.networks().state_dict(), other.networks().state_dict())
+
+
 def same_weights(one, other):
     assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
@@ -335,6 +352,20 @@ def test_what_can_be_validated_is_with_finite_numbers(balls, trained, cache, tmp
         assert all(np.isfinite(values)) and (folder / "best.safetensors").is_file() == (folder.name in expected)
         if lines:
             assert f"validation/{expected[folder.name]}" in lines[0]
+
+
+@pytest.mark.parametrize("prior_steps", [3, 0])
+def test_at_its_level_samples_have_as_much_bone_as_the_cases(balls, trained, cache, tmp_path, prior_steps):
+    """A half where nothing can be drawn."""
+    settings = SETTINGS["vqvae"] | {"prior_steps": prior_steps}
+    recipe = recipe_for("vqvae", balls, trained).model_copy(update={"settings": settings})
+    train_generator(recipe, tmp_path, cache=cache, progress=False)
+    found = load_generator(tmp_path / "generator.safetensors")
+    if prior_steps:
+        drawn = sample(found.generator, range(training._LEVEL_SAMPLES), seed=training._LEVEL_SEED)
+        assert found.level == volume_level(drawn, heads(4).sum().item() / 4)
+    else:
+        assert found.level == 0.5
 
 
 def test_settings_and_sets_that_are_wrong_are_named_before_anything_is_trained(balls, trained, cache, tmp_path):

@@ -8,6 +8,7 @@ from phantom i % phantoms.
 """
 
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def phantom_cases(
     floor: share of the cube's height below which there is no bone. cache: folder that keeps cases and phantoms;
     of one version of the package: empty it after an update.
     """
-    name = f"cases-{seed}-{count}-of-{phantoms}-{side}-{spacing_mm:g}mm-above-{floor:g}-{'+'.join(styles)}.npy"
+    drawing = f"{zlib.crc32(repr((GENTLE, _SWELL_BELOW)).encode()):08x}"
+    name = f"cases-{drawing}-{seed}-{count}-of-{phantoms}-{side}-{spacing_mm:g}mm-above-{floor:g}-{'+'.join(styles)}.npy"
     path = Path(cache) / name
     if not path.exists():
         pool = SkullPool.of_phantoms(

@@ -45,8 +45,8 @@ def phantom_cases(
     of one version of the package: empty it after an update.
     """
     drawing = f"{zlib.crc32(repr((GENTLE, _SWELL_BELOW)).encode()):08x}"
-    name = f"cases-{drawing}-{seed}-{count}-of-{phantoms}-{side}-{spacing_mm:g}mm-above-{floor:g}-{'+'.join(styles)}.npy"
-    path = Path(cache) / name
+    name = f"cases-{drawing}-{seed}-{count}-of-{phantoms}-{side}-{spacing_mm:g}mm-above-{floor:g}"
+    path = Path(cache) / f"{name}-{'+'.join(styles)}.npy"
     if not path.exists():
         pool = SkullPool.of_phantoms(
             min(phantoms, count), seed=seed, side=2 * side, spacing_mm=spacing_mm, cache=cache, progress=progress

@@ -223,9 +223,12 @@ def sample(
 
 
 def as_masks(probabilities: Tensor, level: float = 0.5) -> Tensor:
-    """Probabilities (..., 2, n, n, n) -> bool, disjoint: bone where skull or defect is at least `level`, and each voxel
-    of it is of the likelier of the two."""
-    bone = probabilities.amax(-4) >= level
+    """Probabilities (..., 2, n, n, n) -> bool, disjoint: bone where skull and defect together are at least `level`, and
+    each voxel of it is of the likelier of the two.
+
+    Together: at the rim of a hole each has a half, and the larger of them alone would leave a gap around the defect.
+    """
+    bone = probabilities.sum(-4) >= level
     defect = probabilities[..., 1, :, :, :] > probabilities[..., 0, :, :, :]
     return torch.stack([bone & ~defect, bone & defect], dim=-4)
 
@@ -236,7 +239,7 @@ def volume_level(probabilities: Tensor, voxels: float) -> float:
     A sharp decoder's is a half. One that does not know to a voxel where the surface lies spreads a vault, two voxels
     thick, over four with less than a half each: at a half its heads fall to pieces, at this level they are whole.
     """
-    bone = probabilities.amax(1).flatten()
+    bone = probabilities.sum(1).flatten()
     wanted = min(max(round(voxels * len(probabilities)), 1), bone.numel())
     level = bone.kthvalue(bone.numel() - wanted + 1).values.item()
     return min(max(level, 0.1), 0.9)

@@ -34,8 +34,10 @@ def lengths_and_distances(
         for axes, values, label in ((left, long, "length of a latent"), (right, nearest, "to the nearest neighbour")):
             low, high = min(map(np.min, values.values())), max(map(np.max, values.values()))
             bins = np.linspace(low - 0.03 * (high - low) - 1e-6, high + 0.03 * (high - low) + 1e-6, 60)
-            for colour, (name, each) in zip(_COLOURS, values.items(), strict=False):
-                axes.hist(each, bins, color=colour, alpha=0.75, label=name)
+            tallest = [axes.hist(each, bins, color=colour, alpha=0.75, label=name)[0].max()
+                       for colour, (name, each) in zip(_COLOURS, values.items(), strict=False)]
+            # latents that all lie at one length would make the others invisible: their bar leaves the picture
+            axes.set_ylim(0, min(1.05 * max(tallest), 3 * min(tallest)))
             axes.set(xlabel=label, yticks=[])
             axes.tick_params(color=FAINT, labelcolor=INK)
         left.set_ylabel("latents")

@@ -46,3 +46,14 @@ def real_skulls() -> dict[str, Path]:
 def rng() -> np.random.Generator:
     """A generator that is the same at every run; nothing in the project uses a global seed."""
     return np.random.default_rng(20240611)
+
+
+@pytest.fixture
+def one_thread():
+    """Sums of two threads are not, to the bit, those of one; and other tests' kernels change their number."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

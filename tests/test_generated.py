@@ -26,17 +26,10 @@ from cranial.synthesis.generated import COPY, SIZE, GeneratedSet, generated_case
 from cranial.synthesis.recipe import GeneratorRecipe
 from cranial.synthesis.trained import load_generator, save_generator
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # bits are compared
+
 COUNT = 8
 TINY = {"side": SIDE, "steps": 1, "widths": (8, 16), "latent_channels": 3}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Bits are compared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -20,19 +20,12 @@ from cranial.config import ConfigError
 from cranial.generators import GENERATORS, Autoencoder, Generator, as_masks, build, dice, sample, volume_level
 from cranial.sampling import LATENT_KINDS, SD, STRATEGIES, strategy
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # bits are compared
+
 CHOICES = {"sd": {}, "ud": {"interval": "three"}, "uds": {}}
 AUTOENCODERS = tuple(method for method in METHODS if method in {*DRAWN_BY_A_STRATEGY, "vqvae"} - {"wgan_gp"})
 FITTING = {method: {"sd", "ud", "uds"} if method in DRAWN_BY_A_STRATEGY else {"sd"} for method in METHODS}
 FITTING["vqvae"] = set()
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Bits are compared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -22,16 +22,9 @@ from cranial.checkpoint import CheckpointError
 from cranial.train import TrainingInterrupted, load_players, train, warmup_cosine
 from cranial.train.processes import seeded
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # bits are compared
+
 SCRIPT = Path(__file__).with_name("toy_learners.py")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Bits are compared, and sums of two threads are not those of one; other tests' kernels change their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def run(learner, folder, steps=7, batches=heads, **changes):

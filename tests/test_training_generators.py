@@ -25,20 +25,13 @@ from cranial.synthesis.trained import load_generator, save_generator, untrained
 from cranial.synthesis.training import stage_logs, train_generator, train_method
 from cranial.train import TrainingInterrupted
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # bits are compared
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 RECIPES = sorted((REPOSITORY / "params").glob("*/generators/*.yaml"))
 TINY = {"side": SIDE, "steps": 4, "batch": 2, "widths": (8, 16), "latent_channels": 3, "precision": "32-true"}
 DRAWN = {"side": SIDE, "seed": 3, "styles": ("bilateral", "skullfix"), "spacing_mm": 6.0, "progress": False}
 OF_PHANTOMS = {"phantoms": 2, "phantom_spacing_mm": 6.0, "styles": ("bilateral", "skullfix"), "seed": 3}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Bits are compared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

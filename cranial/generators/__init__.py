@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Params, check, unknown_key
-from ..nets.autoencoder import AutoencoderShape
+from ..nets.autoencoder import AutoencoderShape, Decoder, VariationalEncoder
 from ..sampling import SD, Strategy, check_fit
 from ..train import warmup_cosine
 
@@ -165,6 +165,38 @@ class GaussianAutoencoder(Autoencoder):
         """Mean and standard deviation of the embeddings, for latent diffusion."""
         mu, logvar = self.encoder(cases)
         return mu, (0.5 * logvar).exp()
+
+
+class IntrospectiveVAE(GaussianAutoencoder):
+    """A VAE whose encoder and decoder are two players, in this order in every step; the subclass has their losses.
+
+    For the share `alone` of the steps, at first, each plays as in a plain VAE; then against the other.
+    """
+
+    def __init__(self, shape: AutoencoderShape, **choices: Any) -> None:
+        super().__init__(shape, **choices)
+        self.players = {"encoder": VariationalEncoder(shape), "decoder": Decoder(shape)}
+
+    @property
+    def encoder(self) -> nn.Module:
+        return self.players["encoder"]
+
+    @property
+    def decoder(self) -> nn.Module:
+        return self.players["decoder"]
+
+    def turns(self, step: int) -> Iterable[tuple[str, Callable]]:
+        against = step >= self.settings.alone * self.steps
+        yield "encoder", lambda cases, rng: self.encoder_loss(cases, rng, against=against)
+        yield "decoder", lambda cases, rng: self.decoder_loss(cases, rng, against=against)
+
+    @abstractmethod
+    def encoder_loss(self, cases: Tensor, rng: torch.Generator, *, against: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and what to log of the encoder's turn."""
+
+    @abstractmethod
+    def decoder_loss(self, cases: Tensor, rng: torch.Generator, *, against: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and what to log of the decoder's turn."""
 
 
 def dice(found: Tensor, wanted: Tensor) -> Tensor:

@@ -11,21 +11,18 @@ embedding; m has to lie above the KL of real cases, or E has nothing to do. The 
 encoder that embeds nothing yet has no opinion worth fooling.
 """
 
-from collections.abc import Callable, Iterable
-
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..config import Params
-from ..nets.autoencoder import Decoder, VariationalEncoder
 from ..objectives import kl, reconstruction, reparametrised, separation
-from . import GaussianAutoencoder
+from . import IntrospectiveVAE
 
 
-class IntroVAE(GaussianAutoencoder):
-    """Two players, `encoder` and `decoder`, in this order in every step."""
+class IntroVAE(IntrospectiveVAE):
+    """Two players, `encoder` and `decoder`."""
 
     class Settings(Params):
         beta: float = Field(default=0.05, ge=0, description="of the KL per number, real and fooling")
@@ -34,23 +31,6 @@ class IntroVAE(GaussianAutoencoder):
         gamma: float = Field(default=0.01, ge=0, description="of the separation of skull and defect")
         cross_entropy: float = Field(default=5.0, ge=0)
         alone: float = Field(default=0.5, ge=0, le=1, description="share of the steps, at first, as a plain VAE")
-
-    def __init__(self, shape, **choices) -> None:
-        super().__init__(shape, **choices)
-        self.players = {"encoder": VariationalEncoder(shape), "decoder": Decoder(shape)}
-
-    @property
-    def encoder(self):
-        return self.players["encoder"]
-
-    @property
-    def decoder(self):
-        return self.players["decoder"]
-
-    def turns(self, step: int) -> Iterable[tuple[str, Callable]]:
-        against = step >= self.settings.alone * self.steps
-        yield "encoder", lambda cases, rng: self.encoder_loss(cases, rng, against=against)
-        yield "decoder", lambda cases, rng: self.decoder_loss(cases, rng, against=against)
 
     def encoder_loss(self, cases: Tensor, rng: torch.Generator, *, against: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """What real cases look like, and how far from N(0, I) everything that the decoder made is."""

@@ -11,20 +11,17 @@ pixels; with Dice, at most 1, it would make every KL vanish: s = 1, and the KL i
 to be watched: KL(x_r), KL(x_f) >= KL(x). The first steps are a plain VAE's.
 """
 
-from collections.abc import Callable, Iterable
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from ..config import Params
-from ..nets.autoencoder import Decoder, VariationalEncoder
 from ..objectives import kl, reconstruction, reparametrised, separation
-from . import GaussianAutoencoder
+from . import IntrospectiveVAE
 
 
-class SoftIntroVAE(GaussianAutoencoder):
-    """Two players, `encoder` and `decoder`, in this order in every step."""
+class SoftIntroVAE(IntrospectiveVAE):
+    """Two players, `encoder` and `decoder`."""
 
     class Settings(Params):
         scale: float = Field(default=1.0, gt=0, description="s")
@@ -35,23 +32,6 @@ class SoftIntroVAE(GaussianAutoencoder):
         gamma: float = Field(default=0.01, ge=0, description="of the separation of skull and defect")
         cross_entropy: float = Field(default=5.0, ge=0)
         alone: float = Field(default=0.5, ge=0, le=1, description="share of the steps, at first, as a plain VAE")
-
-    def __init__(self, shape, **choices) -> None:
-        super().__init__(shape, **choices)
-        self.players = {"encoder": VariationalEncoder(shape), "decoder": Decoder(shape)}
-
-    @property
-    def encoder(self):
-        return self.players["encoder"]
-
-    @property
-    def decoder(self):
-        return self.players["decoder"]
-
-    def turns(self, step: int) -> Iterable[tuple[str, Callable]]:
-        against = step >= self.settings.alone * self.steps
-        yield "encoder", lambda cases, rng: self.encoder_loss(cases, rng, against=against)
-        yield "decoder", lambda cases, rng: self.decoder_loss(cases, rng, against=against)
 
     def encoder_loss(self, cases: Tensor, rng: torch.Generator, *, against: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """The bound of real cases, and an exponential that is small where the bound of fakes is low."""

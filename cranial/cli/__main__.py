@@ -1,0 +1,7 @@
+"""`python -m cranial.cli` is `cranial`."""
+
+import sys
+
+from . import main
+
+sys.exit(main())

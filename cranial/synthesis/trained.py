@@ -60,7 +60,7 @@ def save_generator(
 def load_generator(path: Path | str) -> TrainedGenerator:
     """What `train_generator` left. Raises CheckpointError for a file that is none."""
     weights, described = load_weights(path)
-    if not {"recipe", "edge_mm", "autoencoder"} <= described.keys():
+    if not {"recipe", "edge_mm", "level", "autoencoder"} <= described.keys():
         raise CheckpointError(f"{path} holds weights, but not of a generator; give a training's generator.safetensors")
     recipe = GeneratorRecipe.model_validate(described["recipe"])
     inner = None
@@ -69,7 +69,7 @@ def load_generator(path: Path | str) -> TrainedGenerator:
     generator = _built(recipe, inner)
     load_into(generator.networks(), weights, name=recipe.method, path=path)
     generator.networks().eval()
-    return TrainedGenerator(generator, recipe, described["edge_mm"], described.get("level", 0.5))
+    return TrainedGenerator(generator, recipe, described["edge_mm"], described["level"])
 
 
 def _built(recipe: GeneratorRecipe, autoencoder: Autoencoder | None) -> Generator:

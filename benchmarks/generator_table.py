@@ -1,6 +1,6 @@
 """How good are the seven generators? One table, from trained ones, with pictures of sixteen samples of each.
 
-    for m in vae vae_fine vqvae wgan_gp intro_vae soft_intro_vae ldm_vae ldm_vqvae; do
+    for m in vae_rough vae vae_fine vqvae wgan_gp intro_vae soft_intro_vae ldm_vae ldm_vqvae; do
         cranial train params/laptop/generators/$m.yaml --output outputs/generators/laptop/$m --validate-every 500
     done
     python benchmarks/generator_table.py outputs/generators/laptop --count 200

@@ -9,7 +9,8 @@ passed: share of samples that a set keeps (cranial.synthesis.gates, no copy, no 
 phantoms, encoded and decoded. diversity: 1 - Dice of two complete skulls, beside that of the training cases. coverage:
 share of the training cases that have a sample among their five nearest, beside the share that as many of them would
 have. nearest: the highest Dice of a sample with a training case (the lesser of skull and defect). memorised: samples
-above the bound of cranial.quality. codes: share of the codebook that unseen cases use. The sets stay in DIR/METHOD/set.
+above the bound of cranial.quality. codes: share of the codebook that unseen cases use. minutes: of its own training;
+minutes_in_all: with those of what it starts from and its autoencoder. The sets stay in DIR/METHOD/set.
 """
 
 import argparse
@@ -34,6 +35,18 @@ from cranial.synthesis.training import stage_logs
 NOT_A_METHOD = ("vae_fine",)  # trained for latent diffusion only; in the table all the same
 
 
+def minutes(folder: Path) -> float:
+    """What the stages of one training took."""
+    return sum(json.loads(log.read_text().splitlines()[-1])["seconds"] for log in stage_logs(folder).values()) / 60
+
+
+def stands_on(folder: Path) -> list[Path]:
+    """The trainings that this one began with: what it started from, and its autoencoder; theirs too."""
+    recipe = load_generator(folder / "generator.safetensors").recipe
+    before = [(folder / path).parent for path in (recipe.start_from, recipe.autoencoder) if path]
+    return before + [earlier for one in before for earlier in stands_on(one)]
+
+
 def judge(folder: Path, *, count: int, cache: Path) -> dict:
     """The row of one trained generator."""
     path = folder / "generator.safetensors"
@@ -49,8 +62,8 @@ def judge(folder: Path, *, count: int, cache: Path) -> dict:
         "method": folder.name,
         "passed": len(kept) / count,
         "refused": {reason: reasons.count(reason) for reason in sorted(set(reasons))},
-        "minutes": sum(json.loads(log.read_text().splitlines()[-1])["seconds"] for log in stage_logs(folder).values())
-        / 60,
+        "minutes": minutes(folder),
+        "minutes_in_all": minutes(folder) + sum(minutes(before) for before in stands_on(folder)),
     }
     start = time.perf_counter()
     sample(trained.generator, range(8), seed=2)
@@ -101,7 +114,7 @@ def main() -> None:
         print(json.dumps(rows))
         return
     columns = ["method", "passed", "skull_dice", "defect_dice", "codes", "diversity", "coverage", "nearest",
-               "memorised", "seconds_a_sample", "minutes"]  # fmt: skip
+               "memorised", "seconds_a_sample", "minutes", "minutes_in_all"]  # fmt: skip
     print("  ".join(f"{name:>16}" for name in columns))
     for row in rows:
         print("  ".join(f"{_text(row.get(name)):>16}" for name in columns), row["refused"])

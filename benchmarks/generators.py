@@ -57,7 +57,8 @@ def monai_autoencoder(shape: AutoencoderShape) -> nn.Module:
     up: list[nn.Module] = [Convolution(3, shape.latent_channels, widths[-1], kernel_size=1, conv_only=True)]
     up += [unit(widths[-1], widths[-1]) for _ in range(shape.middle + shape.blocks)]
     for coarser, width in zip(widths[::-1], widths[-2::-1], strict=False):
-        up += [UpSample(3, coarser, width, 2, mode="nontrainable", interp_mode="nearest"), unit(width, width)]
+        up += [UpSample(3, coarser, width, 2, mode="nontrainable", interp_mode="nearest", align_corners=None)]
+        up += [unit(width, width)]
     up += [UpSample(3, widths[0], shape.channels, shape.patch, mode="deconv")]
     return nn.Sequential(*down, *up)
 

@@ -72,7 +72,7 @@ def explore(draw: Callable[..., Any], **choices: Any) -> "ipywidgets.Widget":
     import ipywidgets
 
     menus = {name: list(each) for name, each in choices.items() if isinstance(each, tuple) and isinstance(each[0], str)}
-    view = ipywidgets.interactive(draw, **choices | menus)
+    view = ipywidgets.interactive(draw, {"auto_display": True}, **choices | menus)
     for control in view.children[:-1]:
         if hasattr(control, "continuous_update"):
             control.continuous_update = False

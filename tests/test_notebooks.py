@@ -7,11 +7,11 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from tiny_notebooks import REPOSITORY, TINY, write_recipes
 
 from cranial.config import read_yaml
 from cranial.notebook_run import declared_parameters, run_notebook
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 PARAMS = sorted(path for path in (REPOSITORY / "params").glob("*/*.yaml") if path.stem in {n.stem for n in NOTEBOOKS})
 STATEMENTS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.For, ast.AsyncFor, ast.While, ast.With, ast.Try)
@@ -108,11 +108,11 @@ def untrained(tmp_path_factory) -> Path:
 
 
 def run(name: str, folder: Path, **values) -> Path:
-    """Run a notebook with its demo values, but for these; returns the run's folder."""
+    """Run a notebook with its tiny values and these; returns the run's folder."""
     pytest.importorskip("papermill", reason="papermill is not installed; pip install 'cranial[lab]'")
     params = folder / f"{name}.yaml"
     demo = read_yaml(REPOSITORY / "params" / "demo" / f"{name}.yaml")
-    params.write_text(yaml.safe_dump(demo | values), encoding="utf-8")
+    params.write_text(yaml.safe_dump(demo | TINY[name] | values), encoding="utf-8")
     run_notebook(REPOSITORY / "notebooks" / f"{name}.ipynb", params, folder / name, progress=False)
     return folder / name
 
@@ -124,7 +124,7 @@ def outputs(run_dir: Path) -> list[dict]:
 
 
 def test_the_skulls_run(tmp_path):
-    run_dir = run("01_skulls", tmp_path, count=2, spacing_mm=4.0, fine_spacing_mm=3.0, styles=["bilateral", "skullfix"])
+    run_dir = run("01_skulls", tmp_path)
     assert len(list((run_dir / "figures").glob("cell_*.png"))) == 5
     shown = outputs(run_dir)
     assert sum("application/vnd.jupyter.widget-view+json" in data for data in shown) == 2
@@ -132,8 +132,7 @@ def test_the_skulls_run(tmp_path):
 
 
 def test_the_geometric_augmentation_runs_and_trains_with_and_without(tmp_path):
-    run_dir = run("02_geometric_augmentation", tmp_path, side=24, columns=2, settings=["none", "heavy"],
-                  train_skulls=2, train_side=16, train_steps=4, unseen_skulls=1)
+    run_dir = run("02_geometric_augmentation", tmp_path)
     assert len(list((run_dir / "figures").glob("cell_*.png"))) == 4
     assert {path.name for path in run_dir.iterdir() if (path / "last.safetensors").exists()} == {"none", "heavy"}
     assert any("| extreme | L P S |" in "".join(data.get("text/markdown", "")) for data in outputs(run_dir))
@@ -142,8 +141,7 @@ def test_the_geometric_augmentation_runs_and_trains_with_and_without(tmp_path):
 def test_the_registration_runs_and_makes_a_set(tmp_path):
     from cranial.skulls.store import CaseStore
 
-    run_dir = run("03_registration", tmp_path, spacing_mm=3.0, side=32, alphas=[6250, 12500, 50000],
-                  iterations=[5, 5, 5], set_count=3, set_phantoms=3)
+    run_dir = run("03_registration", tmp_path)
     assert len(list((run_dir / "figures").glob("cell_*.png"))) == 6
     assert CaseStore.open(run_dir / "set").missing() == []
     assert any("| 12,500 |" in "".join(data.get("text/markdown", "")) for data in outputs(run_dir))
@@ -152,22 +150,13 @@ def test_the_registration_runs_and_makes_a_set(tmp_path):
 @pytest.fixture(scope="module")
 def recipes(tmp_path_factory) -> Path:
     """The demo's recipes of generators, so small that a second is enough."""
-    folder = tmp_path_factory.mktemp("recipes")
-    tiny = {"side": 16, "steps": 4, "batch": 2, "widths": [8, 16], "latent_channels": 2, "phantom_cases": 12,
-            "phantoms": 6, "phantom_spacing_mm": 5.0}
-    small = {"vqvae": {"codes": 8, "prior_steps": 2, "prior_batch": 2, "prior_channels": 8, "prior_layers": 2},
-             "ldm_vqvae": {"widths": [8, 16], "heads": 2, "ddim_steps": 2}}
-    for path in (REPOSITORY / "params" / "demo" / "generators").glob("*.yaml"):
-        values = read_yaml(path) | tiny
-        values["settings"] = small.get(path.stem, values.get("settings", {}))
-        (folder / path.name).write_text(yaml.safe_dump(values), encoding="utf-8")
-    return folder
+    return write_recipes(tmp_path_factory.mktemp("recipes"))
 
 
 @pytest.mark.parametrize("method", ["vae", "ldm_vqvae"])
 def test_the_generators_run_whichever_is_named(tmp_path, recipes, method):
     places = {"recipes": str(recipes), "generators": str(tmp_path / "generators"), "cache": str(recipes / "cache")}
-    run_dir = run("04_generators", tmp_path, method=method, validate_every=2, samples=8, **places)
+    run_dir = run("04_generators", tmp_path, method=method, **places)
     assert len(list((run_dir / "figures").glob("cell_*.png"))) >= 4, "curves, reconstructions, twice samples"
     assert (tmp_path / "generators" / method / "generator.safetensors").exists()
     assert (tmp_path / "generators" / "vqvae").exists() == (method == "ldm_vqvae"), "what it needs is trained first"
@@ -176,15 +165,14 @@ def test_the_generators_run_whichever_is_named(tmp_path, recipes, method):
 
 def test_the_sampling_strategies_run_on_one_generator(tmp_path, recipes):
     places = {"recipes": str(recipes), "generators": str(tmp_path / "generators"), "cache": str(recipes / "cache")}
-    run_dir = run("05_sampling_strategies", tmp_path, count=20, spread_count=20, shown=2, gated=3, **places)
+    run_dir = run("05_sampling_strategies", tmp_path, **places)
     assert len(list((run_dir / "figures").glob("cell_*.png"))) == 3
     tables = ["".join(data.get("text/markdown", "")) for data in outputs(run_dir)]
     assert sum("| uds |" in table for table in tables) == 2
 
 
 def test_the_reconstruction_runs_and_what_it_trained_reconstructs(tmp_path, untrained):
-    run_dir = run("06_reconstruction", tmp_path, side=16, steps=3, batch=1, widths=[4, 8], phantoms=1, pool_side=24,
-                  validate_every=3, unseen_styles=["skullfix"], unseen_spacing_mm=3.0, model=str(untrained))
+    run_dir = run("06_reconstruction", tmp_path, model=str(untrained))
     assert len(list((run_dir / "figures").glob("cell_*.png"))) == 5
     assert (run_dir / "training" / "model.safetensors").exists()
     assert any("| mirror |" in "".join(data.get("text/markdown", "")) for data in outputs(run_dir))
@@ -199,7 +187,7 @@ def test_the_clinical_case_runs_and_leaves_a_report_with_files_that_open(tmp_pat
     case = None
     if from_file:
         case = str(volume.write(cut(phantom(3, spacing_mm=3.0), "skullfix", seed=0).defective, tmp_path / "case.nrrd"))
-    run_dir = run("08_clinical_case", tmp_path, case=case, method="mirror", phantom_spacing_mm=3.0)
+    run_dir = run("08_clinical_case", tmp_path, case=case)
     assert len(list((run_dir / "figures").glob("cell_*.png"))) == (4 if from_file else 5)
     piece = volume.read(run_dir / "defect.nrrd")
     if from_file:

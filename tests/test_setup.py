@@ -24,7 +24,7 @@ from cranial.config import read_yaml
 from cranial.notebook_run import declared_parameters
 
 # Where conda-forge's name is another than PyPI's.
-CONDA_NAME = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+CONDA_NAME = {"torch": "pytorch", "matplotlib": "matplotlib-base", "playwright": "playwright-python"}
 # What conda-forge has not; snakemake is in bioconda, which would be a channel for two packages.
 NOT_ON_CONDA_FORGE = {
     "ipyniivue",

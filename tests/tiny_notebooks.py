@@ -1,0 +1,41 @@
+"""The notebooks with values so small that each runs in seconds: what is tested is that they run, not what they find."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cranial.config import read_yaml
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TINY: dict[str, dict[str, Any]] = {
+    "01_skulls": {"count": 2, "spacing_mm": 4.0, "fine_spacing_mm": 3.0, "styles": ["bilateral", "skullfix"]},
+    "02_geometric_augmentation": {
+        "side": 24, "columns": 2, "settings": ["none", "heavy"], "train_skulls": 2, "train_side": 16, "train_steps": 4,
+        "unseen_skulls": 1,
+    },
+    "03_registration": {
+        "spacing_mm": 3.0, "side": 32, "alphas": [6250, 12500, 50000], "iterations": [5, 5, 5], "set_count": 3,
+        "set_phantoms": 3,
+    },
+    "04_generators": {"validate_every": 2, "samples": 8},
+    "05_sampling_strategies": {"count": 20, "spread_count": 20, "shown": 2, "gated": 3},
+    "06_reconstruction": {
+        "side": 16, "steps": 3, "batch": 1, "widths": [4, 8], "phantoms": 1, "pool_side": 24, "validate_every": 3,
+        "unseen_styles": ["skullfix", "bilateral"], "unseen_spacing_mm": 3.0,
+    },
+    "08_clinical_case": {"method": "mirror", "phantom_spacing_mm": 3.0},
+}  # fmt: skip
+
+
+def write_recipes(folder: Path) -> Path:
+    """The demo's recipes of generators, so small that a second is enough; returns the folder."""
+    tiny = {"side": 16, "steps": 4, "batch": 2, "widths": [8, 16], "latent_channels": 2, "phantom_cases": 12,
+            "phantoms": 6, "phantom_spacing_mm": 5.0}  # fmt: skip
+    small = {"vqvae": {"codes": 8, "prior_steps": 2, "prior_batch": 2, "prior_channels": 8, "prior_layers": 2},
+             "ldm_vqvae": {"widths": [8, 16], "heads": 2, "ddim_steps": 2}}  # fmt: skip
+    for path in (REPOSITORY / "params" / "demo" / "generators").glob("*.yaml"):
+        values = read_yaml(path) | tiny
+        values["settings"] = small.get(path.stem, values.get("settings", {}))
+        (folder / path.name).write_text(yaml.safe_dump(values), encoding="utf-8")
+    return folder

@@ -27,6 +27,7 @@ checkpoint      how does a training stop, and go on to the bit?
 generators      what makes a skull with a hole out of numbers?
 reconstruction  what is missing in this skull?
 synthesis       which synthetic cases does a network train on?
+study           what does the whole study ask, and what did it find?
 implant         what does a printer take, and does it go in?
 figures         what does it look like, in 2-D and in 3-D?
 widgets         how do I turn it and slice it by hand, in a notebook?

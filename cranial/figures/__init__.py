@@ -8,6 +8,7 @@ compared     where do proposal and truth differ?
 learning     what does the network see, and how did its training go?
 latents      where do a generator's latents lie?
 sets         how does a set of synthetic cases compare with the real ones?
+study        what did the whole study find, method by method?
 style        what do all figures share?
 
 Nothing is computed here that is not drawing.
@@ -21,6 +22,7 @@ from .render import COLOURS, VIEWS, build_scene, camera, render
 from .sections import slices
 from .sets import fact_distributions, nearest_dice
 from .solids import cases, facing, population, proposals, variants, views
+from .study import dice_against_cases, methods_compared
 from .style import Figure
 
 __all__ = [
@@ -33,11 +35,13 @@ __all__ = [
     "cases",
     "comparison",
     "descent_curves",
+    "dice_against_cases",
     "facing",
     "fact_distributions",
     "field_maps",
     "lengths_and_distances",
     "loss_panels",
+    "methods_compared",
     "nearest_dice",
     "plane",
     "population",

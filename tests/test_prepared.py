@@ -70,3 +70,13 @@ def test_a_dataset_without_a_whole_case_says_so(root, tmp_path):
     shutil.rmtree(bare / "implant")
     with pytest.raises(ValueError, match="no whole case of part 'train'"):
         make_prepared_set(RECIPE, tmp_path / "set", root=bare, progress=False)
+
+
+def test_several_datasets_make_one_set(root, tmp_path):
+    both = PreparedSet(dataset=("skullbreak", "skullbreak"), side=24)
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    make_prepared_set(RECIPE, once, root=root, progress=False)
+    make_prepared_set(both, twice, root=root, progress=False)
+    one, other = CaseStore.open(once), CaseStore.open(twice)
+    assert len(other) == 2 * len(one)
+    assert other.present() == one.present() + [len(one) + item for item in one.present()]

@@ -156,6 +156,33 @@ def test_a_dataset_without_whole_cases_is_named(tmp_path):
         sources.dataset("skullbreak", "train", root=tmp_path)
 
 
+def test_a_set_of_cases_brings_its_own_skulls_and_what_is_bent_onto_one_stays_in_its_cube(made, tmp_path):
+    from cranial.reconstruction.mix import as_case
+
+    base = CaseStore.create(tmp_path / "base", count=8, shape=(32,) * 3, spacing_mm=(8.0,) * 3, recipe={"of": "heads"})
+    for item in made.present():
+        stored = made.read(item)
+        shifted = np.roll(np.stack([stored.defective, stored.defect]), 3, axis=3)  # not in the middle of its cube
+        case = as_case(shifted, edge_mm=256.0, style=stored.provenance["style"])
+        said = {"skull": stored.provenance["fixed"], "style": case.style, "affine": case.complete.affine.tolist()}
+        base.write(item, case.defective.mask, case.implant.mask, said)
+    recipe = RegisteredSet(count=4, side=32, edge_mm=256.0, alphas=(12500.0,), iterations=(10, 10, 10),
+                           cases=tmp_path / "base", common=False)  # fmt: skip
+    done = make_registered_set(recipe, tmp_path / "set", progress=False)
+    assert done.written >= 2
+    heads = {source.name: source.complete().mask for source in sources.stored(base)}
+    for case, item in zip(stored_cases(tmp_path / "set"), CaseStore.open(tmp_path / "set").present(), strict=True):
+        said = CaseStore.open(tmp_path / "set").provenance(item)
+        fixed, there = heads[said["fixed"]], case.complete.mask
+        assert said["moving"] != said["fixed"]
+        assert 2 * (fixed & there).sum() / (fixed.sum() + there.sum()) > 0.6, "voxel upon voxel, no grid in between"
+    with pytest.raises(ValueError, match="holds cases of .32, 32, 32. voxels in 256 mm, the recipe has side 16"):
+        make_registered_set(recipe.model_copy(update={"side": 16}), tmp_path / "other", progress=False)
+    empty = CaseStore.create(tmp_path / "empty", count=1, shape=(32,) * 3, spacing_mm=(8.0,) * 3, recipe={})
+    with pytest.raises(ValueError, match="empty holds no case; make the set first"):
+        sources.stored(empty)
+
+
 def test_a_recipe_needs_two_skulls_that_are_there(tmp_path):
     with pytest.raises(ValueError, match="the recipe names 1 skulls, and a pair needs two"):
         registered.sources(RECIPE.model_copy(update={"phantoms": 1}))

@@ -102,6 +102,7 @@ def register(
     alpha: float = ALPHA,
     side: int = 128,
     edge_mm: float | None = None,
+    cube: Cube | None = None,
     iterations: Sequence[int] = (50, 50, 50, 50),
     learning_rate: float = 0.01,
     stop_below: float | None = None,
@@ -114,9 +115,10 @@ def register(
     """Bring one head onto another: affine, then the field of `deformable.deform` on the fixed head's cube.
 
     Heads may lie in any pose, on any grids. side: voxels along each edge of the cube; edge_mm: its size, None: what
-    holds the fixed head. affine: (4, 4), patient mm of fixed -> of moving, for instance from an earlier registration
-    of the pair; None: searched for. common: nothing pulls where one of the scans has ended and the other has not
-    (`view.known`); False: what a scan does not show counts as empty, as in the study. device: auto, cpu, cuda, ...
+    holds the fixed head. cube: to be taken instead, whatever side and edge_mm are. affine: (4, 4), patient mm of fixed
+    -> of moving, for instance from an earlier registration of the pair; None: searched for. common: nothing pulls where
+    one of the scans has ended and the other has not (`view.known`); False: what a scan does not show counts as empty,
+    as in the study. device: auto, cpu, cuda, ...
     watch: called with the registration as it stands after the affine part and after each level but the last, whose is
     returned; what it raises ends the work.
     Other arguments as in `deformable.deform`.
@@ -125,8 +127,10 @@ def register(
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    cube = lay_cube(fixed, side, edge_mm=edge_mm)
+    laid_cube = lay_cube(fixed, side, edge_mm=edge_mm)
     lay_cube(moving, side)  # an empty mask is found before the work
+    cube = laid_cube if cube is None else cube
+    side = cube.side
     affine = register_affine(moving, fixed) if affine is None else np.asarray(affine, float)
     shape, onto = (side,) * 3, affine @ cube.affine
     target = torch.from_numpy(sample(fixed.mask, fixed.affine, shape, cube.affine)).to(device)

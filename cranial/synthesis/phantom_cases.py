@@ -36,6 +36,7 @@ def phantom_cases(
     styles: Sequence[str],
     spacing_mm: float,
     floor: float = 0.0,
+    strength: Strength = GENTLE,
     cache: Path,
     progress: bool = True,
 ) -> np.ndarray:
@@ -44,7 +45,7 @@ def phantom_cases(
     floor: share of the cube's height below which there is no bone. cache: folder that keeps cases and phantoms;
     of one version of the package: empty it after an update.
     """
-    drawing = f"{zlib.crc32(repr((GENTLE, _SWELL_BELOW)).encode()):08x}"
+    drawing = f"{zlib.crc32(repr((strength, _SWELL_BELOW)).encode()):08x}"
     name = f"cases-{drawing}-{seed}-{count}-of-{phantoms}-{side}-{spacing_mm:g}mm-above-{floor:g}"
     path = Path(cache) / f"{name}-{'+'.join(styles)}.npy"
     if not path.exists():
@@ -55,15 +56,31 @@ def phantom_cases(
         part = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npy")
         drawn = np.lib.format.open_memmap(part, "w+", np.uint8, (count, 2, side, side, side))
         for item in tqdm(range(count), desc="phantom cases", unit="case", disable=not progress):
-            rng = generator(seed, item, _STREAM)
-            skull = pool.occupancy[item % len(pool)]
-            case = np.stack(draw_case(skull, rng, side=side, strength=GENTLE, styles=styles))
-            case[..., : round(floor * side)] = 0
-            drawn[item] = np.rint(255 * _swollen(case, max(1.0, _SWELL_BELOW / side)))
+            drawn[item] = pool_case(
+                pool, item, side=side, seed=seed, styles=styles, floor=floor, strength=strength
+            )
         drawn.flush()
         del drawn
         os.replace(part, path)
     return np.load(path, mmap_mode="r")
+
+
+def pool_case(
+    pool: SkullPool,
+    item: int,
+    *,
+    side: int,
+    seed: int,
+    styles: Sequence[str],
+    floor: float = 0.0,
+    strength: Strength = GENTLE,
+) -> np.ndarray:
+    """Case `item`, of skull item % len(pool), uint8 occupancy 0-255 (2, side, side, side), from (seed, item) alone."""
+    skull = pool.occupancy[item % len(pool)]
+    rng = generator(seed, item, _STREAM)
+    case = np.stack(draw_case(skull, rng, side=side, strength=strength, styles=styles))
+    case[..., : round(floor * side)] = 0
+    return np.rint(255 * _swollen(case, max(1.0, _SWELL_BELOW / side))).astype(np.uint8)
 
 
 def _swollen(case: np.ndarray, times: float) -> np.ndarray:

@@ -22,7 +22,7 @@ from .gates import refusal
 class PreparedSet(Params):
     """Which cases, and how large their cubes are."""
 
-    dataset: str = Field(description="skullbreak, skullfix, ...; found through the environment, see skulls.datasets")
+    dataset: str | tuple[str, ...] = Field(description="skullbreak, ...; one or several; see skulls.datasets")
     part: str = Field(default="train", description="of the shipped split, by skull")
     side: int = Field(default=256, ge=16, description="voxels along each edge of a case")
     edge_mm: float = Field(default=256.0, gt=0, description="size of the cube")
@@ -41,13 +41,16 @@ def make_prepared_set(
     root: of the dataset, None: where the environment says. Raises DatasetError and ValueError as open_dataset and split
     do, and ValueError where no case of the part has all three of its files.
     """
-    found = open_dataset(recipe.dataset, root)
-    paths = [case for case in split(found, recipe.part) if case.complete and case.defective and case.implant]
-    if not paths:
-        raise ValueError(
-            f"{recipe.dataset} in {found.root} has no whole case of part {recipe.part!r}; print(dataset.report) says "
-            "what is missing"
-        )
+    paths = []
+    for name in (recipe.dataset,) if isinstance(recipe.dataset, str) else recipe.dataset:
+        found = open_dataset(name, root)
+        whole = [case for case in split(found, recipe.part) if case.complete and case.defective and case.implant]
+        if not whole:
+            raise ValueError(
+                f"{name} in {found.root} has no whole case of part {recipe.part!r}; print(dataset.report) says what "
+                "is missing"
+            )
+        paths += [(found, case) for case in whole]
     store = CaseStore.create(
         folder,
         count=len(paths),
@@ -57,16 +60,16 @@ def make_prepared_set(
     )
 
     def make(item: int) -> Item:
-        path = paths[item]
+        found, path = paths[item]
         loaded = found.load(path)
         whole = Case(loaded.complete, loaded.defective, loaded.implant, path.style)
         (channels,) = lay_cases([whole], recipe.side, edge_mm=recipe.edge_mm)
         case = as_case(channels, edge_mm=recipe.edge_mm, style=path.style)
         provenance = {
-            "dataset": recipe.dataset, "skull": path.skull_id, "style": path.style,
+            "dataset": found.name, "skull": path.skull_id, "style": path.style,
             "affine": case.complete.affine.tolist(), "cranial": __version__,
         }  # fmt: skip
         reason = refusal(case.defective.mask, case.implant.mask, voxel_mm3=case.complete.voxel_mm3)
         return (None, provenance, reason) if reason else (case, provenance, "")
 
-    return fill(store, make, items=items, name=recipe.dataset, progress=progress)
+    return fill(store, make, items=items, name="prepared", progress=progress)

@@ -19,7 +19,7 @@ from ..skulls.store import CaseStore
 from ..volume import Volume
 from .filling import Item, Made, fill
 from .gates import refusal
-from .sources import Source, dataset, heads, phantoms
+from .sources import Source, dataset, heads, phantoms, stored
 
 _STREAM = 1_000_003  # ends the key: without it an item would share its numbers with the phantom of that number
 
@@ -39,6 +39,7 @@ class RegisteredSet(Params):
     heads: tuple[Path, ...] = Field(default=(), description="files of complete real skulls")
     dataset: str | None = Field(default=None, description="skullbreak, skullfix, ...: with the holes they come with")
     part: str = "train"
+    cases: Path | None = Field(default=None, description="or a set (a CaseStore) of this side and edge_mm")
     styles: tuple[str, ...] = Field(default=STYLES, description="of the holes cut into phantoms and heads")
     seed: int = Field(default=0, ge=0)
 
@@ -49,17 +50,21 @@ def sources(recipe: RegisteredSet) -> list[Source]:
     found += heads(recipe.heads, seed=recipe.seed, styles=recipe.styles)
     if recipe.dataset:
         found += dataset(recipe.dataset, recipe.part)
+    if recipe.cases is not None:
+        found += stored(_cases(recipe))
     if len(found) < 2:
         raise ValueError(
             f"the recipe names {len(found)} skulls, and a pair needs two; raise phantoms, list files in heads, or name "
-            "a dataset"
+            "a dataset or a set of cases"
         )
     return found
 
 
 def open_set(recipe: RegisteredSet, folder: Path | str) -> CaseStore:
     """The store of a recipe's cases, made if it is not there; StoreError if the folder holds another set."""
-    described = recipe.model_dump(mode="json", exclude={"count"})
+    described = recipe.model_dump(mode="json", exclude={"count", "cases"})
+    if recipe.cases is not None:  # by what they are: their folder may be moved
+        described["cases"] = _cases(recipe).layout.recipe
     return CaseStore.create(
         folder,
         count=recipe.count,
@@ -113,7 +118,7 @@ def registered_case(
     provenance["style"] = case.style
     try:
         found = register(
-            case.complete, fixed.complete(), alpha=alpha, side=recipe.side, edge_mm=recipe.edge_mm,
+            case.complete, fixed.complete(), alpha=alpha, side=recipe.side, edge_mm=recipe.edge_mm, cube=fixed.cube,
             iterations=recipe.iterations, learning_rate=recipe.learning_rate, common=recipe.common, device=device,
             threads=threads,
         )
@@ -129,6 +134,17 @@ def registered_case(
     provenance["defect_mm3"] = implant.volume_mm3
     complete = defective.with_mask(defective.mask | implant.mask)
     return Case(complete, defective, implant, case.style), provenance, ""
+
+
+def _cases(recipe: RegisteredSet) -> CaseStore:
+    store = CaseStore.open(recipe.cases)
+    edge_mm = store.layout.spacing_mm[0] * store.layout.shape[0]
+    if store.layout.shape != (recipe.side,) * 3 or not np.isclose(edge_mm, recipe.edge_mm):
+        raise ValueError(
+            f"{recipe.cases} holds cases of {store.layout.shape} voxels in {edge_mm:g} mm, the recipe has side "
+            f"{recipe.side} and edge_mm {recipe.edge_mm:g}; give it those of the set"
+        )
+    return store
 
 
 def stored_cases(folder: Path | str, items: Iterable[int] | None = None) -> list[Case]:

@@ -1,4 +1,4 @@
-"""Skulls to make synthetic cases from, each by name: phantoms, files of complete heads, and the cases of a dataset.
+"""Skulls to make synthetic cases from, each by name: phantoms, files of complete heads, cases of a dataset or a store.
 
 A skull is read or drawn when it is asked for; the last ones are kept.
 """
@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from .. import volume
+from ..registration import Cube
 from ..skulls.datasets import CasePaths, open_dataset
 from ..skulls.defects import Case, cut
 from ..skulls.phantom import phantom
 from ..skulls.splits import split
+from ..skulls.store import CaseStore
 from ..volume import Volume
 
 _KEPT = 24  # skulls in memory
@@ -22,11 +24,15 @@ _KEPT = 24  # skulls in memory
 
 @dataclass(frozen=True)
 class Source:
-    """A complete skull, and a way to have a hole in it: case(rng, item) draws one of several, or cuts a new one."""
+    """A complete skull, and a way to have a hole in it: case(rng, item) draws one of several, or cuts a new one.
+
+    cube: in which it lies already, and in which what is bent onto it stays; None: one is laid around it.
+    """
 
     name: str
     complete: Callable[[], Volume]
     case: Callable[[np.random.Generator, int], Case]
+    cube: Cube | None = None
 
 
 def phantoms(count: int, *, seed: int, spacing_mm: float, styles: Sequence[str]) -> list[Source]:
@@ -70,6 +76,33 @@ def dataset(name: str, part: str, *, root: Path | None = None) -> list[Source]:
         return Source(skull, lambda: _read(cases[0].complete), case)
 
     return [source(skull, cases) for skull, cases in sorted(by_skull.items())]
+
+
+def stored(store: CaseStore) -> list[Source]:
+    """The skulls of a set of cases, as their provenance names them, with the holes that they come with.
+
+    Raises ValueError for a set without a case.
+    """
+    by_skull: dict[str, list[int]] = {}
+    for item in store.present():
+        by_skull.setdefault(store.provenance(item)["skull"], []).append(item)
+    if not by_skull:
+        raise ValueError(f"{store.folder} holds no case; make the set first")
+
+    def read(item: int) -> Case:
+        found = store.read(item)
+        affine = np.array(found.provenance["affine"])
+        complete = Volume(found.defective | found.defect, affine)
+        parts = complete.with_mask(found.defective), complete.with_mask(found.defect)
+        return Case(complete, *parts, found.provenance["style"])
+
+    def source(skull: str, items: list[int]) -> Source:
+        cube = Cube(store.layout.shape[0], np.array(store.provenance(items[0])["affine"]))
+        return Source(
+            skull, lambda: read(items[0]).complete, lambda rng, item: read(items[rng.integers(len(items))]), cube
+        )
+
+    return [source(skull, items) for skull, items in sorted(by_skull.items())]
 
 
 def _cut_source(name: str, complete: Callable[[], Volume], styles: Sequence[str], seed: int) -> Source:

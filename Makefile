@@ -51,7 +51,7 @@ $(VENV)/.with-lab: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.with-dev: pyproject.toml | $(BIN)/python
-	@$(call install,.[lab$(comma)app$(comma)bench$(comma)gpu$(comma)dev])
+	@$(call install,.[lab$(comma)app$(comma)batch$(comma)bench$(comma)gpu$(comma)dev])
 	@touch $(VENV)/.with-lab $@
 
 comma := ,

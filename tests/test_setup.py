@@ -212,9 +212,9 @@ def calls(folder: Path) -> list[str]:
 def test_make_test_installs_once_then_only_tests(machine):
     done = make(machine, "test")
     assert done.returncode == 0
-    install = "python -m pip install --editable .[lab,app,bench,gpu,dev]"
+    install = "python -m pip install --editable .[lab,app,batch,bench,gpu,dev]"
     assert calls(machine) == [install, "ruff check .", "python -m pytest"]
-    assert "installing .[lab,app,bench,gpu,dev]" in done.stdout and "tests (pytest)" in done.stdout
+    assert "installing .[lab,app,batch,bench,gpu,dev]" in done.stdout and "tests (pytest)" in done.stdout
     assert make(machine, "test").returncode == 0
     assert calls(machine) == ["ruff check .", "python -m pytest"]
     assert make(machine, "demo").returncode == 0
@@ -255,7 +255,7 @@ def test_a_failed_installation_shows_its_end_and_is_tried_again(machine):
         done = make(machine, "test")
         assert done.returncode != 0
         assert "ERROR: no such wheel" in done.stdout and ".venv/install.log" in done.stderr
-        assert calls(machine) == ["python -m pip install --editable .[lab,app,bench,gpu,dev]"]
+        assert calls(machine) == ["python -m pip install --editable .[lab,app,batch,bench,gpu,dev]"]
 
 
 def test_without_a_python_the_makefile_says_what_to_install(machine):

@@ -190,9 +190,16 @@ def test_a_recipe_without_skulls_is_refused():
         pools(Recipe(**{**TINY, "phantoms": 0}))
 
 
-@pytest.mark.parametrize("name", ["phantoms", "reconstruction_64", "reconstruction_96"])
-def test_the_recipes_of_the_shipped_model_are_readable(repository, name):
-    assert load(repository / "params" / "model" / f"{name}.yaml", Recipe).steps > 1000
+def test_heads_to_bend_need_heads():
+    with pytest.raises(ValueError, match="bent is 4, but heads is empty"):
+        pools(Recipe(**{**TINY, "bent": 4}))
+
+
+def test_the_recipes_of_the_shipped_model_are_readable(repository):
+    recipes = sorted((repository / "params" / "model").glob("*.yaml"))
+    assert len(recipes) >= 3
+    for path in recipes:
+        assert load(path, Recipe).steps > 1000, path
 
 
 def test_a_misspelt_key_of_a_recipe_names_the_nearest(tmp_path):

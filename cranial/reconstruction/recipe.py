@@ -13,6 +13,7 @@ from ..config import Params
 from ..nets.residual_unet import ResidualUNetShape
 from ..skulls.defects import STYLES
 from ..train import TrainResult, load_players, train
+from .bent import bend
 from .cases import SkullPool, Strength, draw_batch
 from .learner import ReconstructionLearner
 
@@ -39,6 +40,8 @@ class Recipe(Params):
     phantom_spacing_mm: float = Field(default=1.2, gt=0, le=8, description="voxels the phantoms are made with")
     heads: tuple[Path, ...] = Field(default=(), description="files of complete real skulls")
     head_share: float = Field(default=0.5, ge=0, le=1, description="share of the cases cut from real skulls")
+    bent: int = Field(default=0, ge=0, description="heads bent onto the phantoms and onto each other")
+    bent_share: float = Field(default=0.8, ge=0, le=1, description="share of the cases from real skulls that are bent")
     pool_side: int = Field(default=128, ge=16)
     strength: Strength = Strength()
     styles: tuple[str, ...] = STYLES
@@ -52,19 +55,27 @@ class Recipe(Params):
 def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool], list[float]]:
     """The skulls a recipe trains on, and how often each pool is drawn from.
 
-    Raises ValueError when the recipe names neither phantoms nor heads; VolumeError for a head that can't be read.
+    Raises ValueError when the recipe names neither phantoms nor heads, or bends heads and names none; VolumeError for
+    a head that can't be read.
     """
     from .. import volume
 
+    if not recipe.phantoms and not recipe.heads:
+        raise ValueError("the recipe names no skulls: set phantoms above 0 or list files of complete skulls in heads")
+    if recipe.bent and not recipe.heads:
+        raise ValueError(f"bent is {recipe.bent}, but heads is empty; list files of complete skulls to be bent")
     found, shares = [], []
     if recipe.phantoms:
         found.append(_phantom_pool(recipe, recipe.phantoms, recipe.phantom_seed, cache))
         shares.append(1 - recipe.head_share if recipe.heads else 1.0)
     if recipe.heads:
+        real = recipe.head_share if recipe.phantoms else 1.0
         found.append(SkullPool.of([volume.read(path) for path in recipe.heads], recipe.pool_side))
-        shares.append(recipe.head_share if recipe.phantoms else 1.0)
-    if not found:
-        raise ValueError("the recipe names no skulls: set phantoms above 0 or list files of complete skulls in heads")
+        shares.append(real * (1 - recipe.bent_share) if recipe.bent else real)
+    if recipe.bent:
+        heads, onto = found[-1].occupancy, np.concatenate([pool.occupancy for pool in found])
+        found.append(SkullPool(bend(heads, onto, recipe.bent, seed=recipe.phantom_seed, cache=cache)))
+        shares.append(real * recipe.bent_share)
     return found, shares
 
 
@@ -136,7 +147,9 @@ def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> No
         "side": recipe.side,
         "symmetry": recipe.symmetry,
         "recipe": recipe.model_dump(mode="json", exclude={"heads", "start_from"}),
-        "trained_on": [f"{recipe.phantoms} phantoms"] + [path.stem for path in recipe.heads],
+        "trained_on": [f"{recipe.phantoms} phantoms"]
+        + [path.stem for path in recipe.heads]
+        + [f"{recipe.bent} bent heads"] * (recipe.bent > 0),
     }
     save_weights(path, learner.players["unet"], described, storage="float16")
 

@@ -2,6 +2,7 @@
 
 parser    what can be asked, and how?
 commands  what does each command do?
+batch     and the one that runs a whole study?
 
 Exit codes: 0 done, 1 it could not be done (one line says why; CRANIAL_DEBUG=1 shows where), 2 wrong usage.
 """

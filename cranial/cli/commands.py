@@ -131,18 +131,15 @@ def register(options: argparse.Namespace) -> None:
 
 def synthesize(options: argparse.Namespace) -> None:
     """The items of a set of cases that are still missing; what the recipe names says of which kind."""
-    from inspect import signature
+    from cranial.config import read_yaml
+    from cranial.synthesis.kinds import make_set
 
-    from cranial.config import load, read_yaml
-    from cranial.synthesis.kinds import kind_of
-
-    kind, make = kind_of(read_yaml(options.recipe))
-    recipe = load(options.recipe, kind)
+    values = read_yaml(options.recipe)
     # a prepared set has as many items as its dataset has cases
-    items = None if options.items is None else range(*slice(*options.items).indices(getattr(recipe, "count", 10**9)))
+    count = values["count"] if isinstance(values.get("count"), int) else 10**9
+    items = None if options.items is None else range(*slice(*options.items).indices(count))
     choices = {"device": options.device, "cache": options.cache}
-    taken = {name: value for name, value in choices.items() if name in signature(make).parameters}
-    done = make(recipe, options.output, items=items, **taken)
+    done = make_set(values, options.output, items=items, where=options.recipe, **choices)
     print(f"written  {done.written} cases to {options.output}, {done.before} items were decided already")
     for reason, count in done.rejected.most_common():
         print(f"rejected {count}: {reason}")

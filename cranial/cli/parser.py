@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cranial import __version__
 
+from .batch import batch
 from .commands import app, evaluate, implant, phantom, reconstruct, register, run, synthesize, train
 
 CACHE = Path("outputs/cache")
@@ -137,6 +138,20 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--cache", type=Path, default=CACHE, metavar="DIR", help=f"kept phantoms; default {CACHE}")
     sub.add_argument("--accelerator", default="auto", choices=["auto", "cpu", "gpu"])
     sub.add_argument("--validate-every", type=int, metavar="STEPS", help="score it on unseen phantoms so often")
+
+    sub = command(
+        batch,
+        "Run a whole study: every set, training, table and figure, or what is still missing of it.",
+        "  cranial batch demo --dry-run\n"
+        "  cranial batch demo\n"
+        "  cranial batch paper --slurm\n"
+        "The same command again goes on where an interrupted one stopped; a changed YAML renews its branch only.",
+    )
+    sub.add_argument("scale", help="demo, laptop, paper: params/study/SCALE.yaml, or the path of such a YAML")
+    sub.add_argument("--dry-run", action="store_true", help="print the plan, its cost, and what is missing")
+    sub.add_argument("--slurm", action="store_true", help="hand the jobs to Slurm; see workflow/profiles/slurm")
+    sub.add_argument("--output", type=Path, metavar="DIR", help="folder of the study; default outputs/study/SCALE")
+    sub.add_argument("--cache", type=Path, default=CACHE, metavar="DIR", help=f"kept phantoms; default {CACHE}")
 
     sub = command(
         app,

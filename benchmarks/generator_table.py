@@ -1,6 +1,6 @@
 """How good are the seven generators? One table, from trained ones, with pictures of sixteen samples of each.
 
-    for m in vae_rough vae vae_fine vqvae wgan_gp intro_vae soft_intro_vae ldm_vae ldm_vqvae; do
+    for m in vae_rough vae_strong vae vqvae wgan_gp intro_vae soft_intro_vae ldm_vae ldm_vqvae; do
         cranial train params/laptop/generators/$m.yaml --output outputs/generators/laptop/$m --validate-every 500
     done
     python benchmarks/generator_table.py outputs/generators/laptop --count 200
@@ -32,7 +32,7 @@ from cranial.synthesis.learning_cases import held_out_cases, training_cases
 from cranial.synthesis.trained import load_generator
 from cranial.synthesis.training import stage_logs
 
-NOT_A_METHOD = ("vae_fine",)  # trained for latent diffusion only; in the table all the same
+NOT_A_METHOD = ("vae_strong",)  # what IntroVAE and Soft-IntroVAE start from; in the table all the same
 
 
 def minutes(folder: Path) -> float:

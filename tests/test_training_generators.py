@@ -68,6 +68,26 @@ def log_of(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+# -- the Gaussian of a VAE's embeddings
+
+
+def test_a_vae_that_is_fitted_draws_from_the_gaussian_of_its_embeddings(balls, cache, tmp_path):
+    recipe = GeneratorRecipe(method="vae", cases=balls, settings={"fitted": 2}, **TINY)
+    train_generator(recipe, tmp_path, cache=cache, progress=False)
+    fitted = load_generator(tmp_path / "generator.safetensors").generator
+    cases = training_cases(recipe, cache=cache, folder=tmp_path, progress=False)
+    assert recipe.mirrored
+    views = [cases.tensor(number, mirrored=mirrored)[None] for mirrored in (False, True) for number in range(4)]
+    with torch.no_grad():
+        known = torch.cat([fitted.encode(view) for view in views]).flatten(1)
+    torch.testing.assert_close(fitted.gaussian.middle, known.mean(0), atol=1e-5, rtol=1e-4)
+    drawn = fitted.draw(range(3), seed=0)
+    off = drawn.flatten(1) - fitted.gaussian.middle
+    assert torch.linalg.matrix_rank(off, atol=1e-5) == 2, "along two axes, and nowhere else"
+    assert torch.equal(fitted.draw([2], seed=0)[0], drawn[2])
+    assert torch.equal(sample(fitted, [1], seed=0)[0], sample(fitted, range(3), seed=0)[1])
+
+
 # -- phantom cases
 
 
@@ -468,7 +488,7 @@ def test_the_recipes_that_are_shipped_can_be_built(path):
     """Latent diffusion on the autoencoder of the recipe beside it, untrained."""
     recipe = load(path, GeneratorRecipe)
     assert path.read_text().startswith("# ") and path.read_text().splitlines()[0].endswith("?")
-    assert path.stem in (recipe.method, "vae_fine", "vae_rough")
+    assert path.stem in (recipe.method, "vae_strong", "vae_rough")
     assert (recipe.cases is None) != (recipe.phantom_cases == 0)
     fitting = GENERATORS[recipe.method][1]
     inner = None
@@ -477,7 +497,7 @@ def test_the_recipes_that_are_shipped_can_be_built(path):
         assert inner.method in fitting and inner.side == recipe.side
         inner = build_from(inner)
     generator = build_from(recipe, inner)
-    assert generator.latent_shape[-1] >= 4 and all(stage.steps > 0 for stage in generator.stages())
+    assert generator.latent_shape[-1] >= 4 and all(stage.steps > 0 or stage.embedded for stage in generator.stages())
 
 
 def build_from(recipe, inner=None):

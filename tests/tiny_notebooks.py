@@ -32,7 +32,8 @@ def write_recipes(folder: Path) -> Path:
     """The demo's recipes of generators, so small that a second is enough; returns the folder."""
     tiny = {"side": 16, "steps": 4, "batch": 2, "widths": [8, 16], "latent_channels": 2, "phantom_cases": 12,
             "phantoms": 6, "phantom_spacing_mm": 5.0}  # fmt: skip
-    small = {"vqvae": {"codes": 8, "prior_steps": 2, "prior_batch": 2, "prior_channels": 8, "prior_layers": 2},
+    small = {"vae": {"fitted": 4},
+             "vqvae": {"codes": 8, "prior_steps": 2, "prior_batch": 2, "prior_channels": 8, "prior_layers": 2},
              "ldm_vqvae": {"widths": [8, 16], "heads": 2, "ddim_steps": 2}}  # fmt: skip
     for path in (REPOSITORY / "params" / "demo" / "generators").glob("*.yaml"):
         values = read_yaml(path) | tiny

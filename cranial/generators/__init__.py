@@ -45,7 +45,8 @@ class Stage:
 
     learner: what the loop trains; steps; embed: (B, 2, n, n, n) -> tensors (B, ...), if the learner sees no cases but
     what the networks trained so far make of them: that is computed once, given to `embedded` as a whole, and batches
-    are taken from it; batch: their size, None for the recipe's.
+    are taken from it; of: how many cases at most, evenly picked; batch: their size, None for the recipe's. A stage of
+    0 steps is done once it was given what it looks at.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Stage:
     steps: int
     embed: Callable[[Tensor], tuple[Tensor, ...]] | None = None
     embedded: Callable[..., None] | None = None
+    of: int | None = None
     batch: int | None = None
 
 

@@ -48,6 +48,9 @@ def train_generator(
         if validated:
             stage.learner.validation = torch.stack([held_out.tensor(n) for n in range(len(held_out))])
         generator.networks().to(device)
+        if not stage.steps:
+            _embedded(recipe, stage, cases, device, progress=progress)
+            continue
         batches = _batches(recipe, stage, cases, device, progress=progress)
         result = train(
             stage.learner,
@@ -137,9 +140,10 @@ def _level(generator: Generator, cases: Cases) -> float:
 def _embedded(
     recipe: GeneratorRecipe, stage: Stage, cases: Cases, device: torch.device, *, progress: bool
 ) -> tuple[Tensor, ...]:
-    """What the networks trained so far make of all cases, and of their mirror images after them."""
+    """What the networks trained so far make of the stage's cases, and of their mirror images after them."""
     views: Sequence[bool] = (False, True) if recipe.mirrored else (False,)
-    todo = [(number, mirrored) for mirrored in views for number in range(len(cases))]
+    picked = torch.linspace(0, len(cases) - 1, min(stage.of or len(cases), len(cases))).round().long().tolist()
+    todo = [(number, mirrored) for mirrored in views for number in picked]
     made = []
     for number, mirrored in tqdm(todo, desc=f"embeddings for the {stage.name}", unit="case", disable=not progress):
         made.append(stage.embed(cases.tensor(number, mirrored=mirrored)[None].to(device)))

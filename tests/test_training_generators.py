@@ -14,9 +14,10 @@ from toy_generators import EDGE_MM, INNER, METHODS, SETTINGS, SIDE, head, heads,
 from cranial import checkpoint
 from cranial.checkpoint import CheckpointError, save_weights
 from cranial.config import ConfigError, load
-from cranial.generators import GENERATORS, build, sample, volume_level
+from cranial.generators import GENERATORS, as_masks, build, sample, volume_level
 from cranial.skulls.store import CaseStore, StoreError
 from cranial.synthesis import learning_cases, training
+from cranial.synthesis.gates import refusal
 from cranial.synthesis.learning_cases import Cases, held_out_cases, training_cases
 from cranial.synthesis.phantom_cases import EDGE_MM as PHANTOM_EDGE_MM
 from cranial.synthesis.phantom_cases import _swollen, phantom_cases
@@ -86,6 +87,13 @@ def test_a_vae_that_is_fitted_draws_from_the_gaussian_of_its_embeddings(balls, c
     assert torch.linalg.matrix_rank(off, atol=1e-5) == 2, "along two axes, and nowhere else"
     assert torch.equal(fitted.draw([2], seed=0)[0], drawn[2])
     assert torch.equal(sample(fitted, [1], seed=0)[0], sample(fitted, range(3), seed=0)[1])
+
+
+def test_the_shipped_generator_draws_skulls_with_a_hole_that_pass_the_gates():
+    shipped = load_generator()
+    drawn = as_masks(sample(shipped.generator, range(4), seed=1), shipped.level).numpy()
+    voxel_mm3 = (shipped.edge_mm / shipped.recipe.side) ** 3
+    assert sum(refusal(*masks, voxel_mm3=voxel_mm3) is None for masks in drawn) >= 3
 
 
 # -- phantom cases

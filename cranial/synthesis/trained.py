@@ -9,6 +9,8 @@ from ..checkpoint import CheckpointError, load_into, load_weights, save_weights
 from ..generators import GENERATORS, Autoencoder, GaussianAutoencoder, Generator, build
 from .recipe import GeneratorRecipe
 
+SHIPPED = Path(__file__).parent.parent / "weights" / "generator.safetensors"
+
 
 @dataclass(frozen=True)
 class TrainedGenerator:
@@ -57,8 +59,9 @@ def save_generator(
     return save_weights(path, generator.networks(), described, storage="float32")
 
 
-def load_generator(path: Path | str) -> TrainedGenerator:
-    """What `train_generator` left. Raises CheckpointError for a file that is none."""
+def load_generator(path: Path | str | None = None) -> TrainedGenerator:
+    """What `train_generator` left; None: the one that is shipped. Raises CheckpointError for a file that is none."""
+    path = SHIPPED if path is None else path
     weights, described = load_weights(path)
     if not {"recipe", "edge_mm", "level", "autoencoder"} <= described.keys():
         raise CheckpointError(f"{path} holds weights, but not of a generator; give a training's generator.safetensors")

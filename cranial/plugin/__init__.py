@@ -10,7 +10,7 @@ drivers    why does triton come before OpenGL?
 docks      what can be asked?
   dock       what do all docks share? (fields, buttons, progress, cancel)
   choice     which layer is meant?
-  defect, reconstruct, implant, measure, register, browse, convert     one question each
+  defect, reconstruct, implant, measure, register, generate, browse, convert     one question each
 
 A dock is a view: it reads its fields, calls one function in a thread, and shows what comes back. A new one is a
 file in docks/ with a subclass of Dock, and its two lines in napari.yaml.

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QTabWidget
 
 from .drivers import triton_first
 
-DOCKS = ("Defect", "Reconstruct", "Implant", "Measure", "Register", "Browse", "Convert")
+DOCKS = ("Defect", "Reconstruct", "Implant", "Measure", "Register", "Generate", "Browse", "Convert")
 
 
 def run(case: Path | None = None) -> None:

@@ -42,6 +42,19 @@ def put(viewer, *layers: LayerData) -> None:
     show_surfaces(viewer)
 
 
+def refresh(viewer, *layers: LayerData) -> None:
+    """Show layers that change while one looks: those that are there keep their place, their look and the camera."""
+    for layer in layers:
+        data, attributes, kind = layer
+        there = viewer.layers[attributes["name"]] if attributes["name"] in viewer.layers else None
+        if type(there).__name__.lower() != kind or (kind == "labels" and there.data.shape != data.shape):
+            put(viewer, layer)
+            continue
+        there.data, there.metadata = data, attributes["metadata"]
+        if kind == "labels":
+            there.affine = attributes["affine"]
+
+
 def show_surfaces(viewer) -> None:
     """In 3-D the surface of a mask stands for it, in 2-D the mask itself."""
     surfaces = {note_of(layer).of: layer for layer in viewer.layers if note_of(layer).of}

@@ -78,10 +78,7 @@ class DefectDock(Dock):
 
     def _show(self, case: Case) -> None:
         data, attributes, _ = labels_data(case.implant, PREVIEW, "implant")
-        if PREVIEW in self.viewer.layers and self.viewer.layers[PREVIEW].data.shape == data.shape:
-            self.viewer.layers[PREVIEW].data = data
-        else:
-            self.put((data, attributes | {"blending": "translucent_no_depth"}, "labels"))
+        self.refresh((data, attributes | {"blending": "translucent_no_depth"}, "labels"))
         self.say(f"{case.implant.volume_mm3 / 1000:.1f} cm³ would be cut out")
 
     def _follow(self) -> None:

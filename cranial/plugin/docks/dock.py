@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from ..layers import LayerData, note_of, surface_name
-from ..stage import arrange, put
+from ..stage import arrange, put, refresh
 from ..work import Report, Work, tell
 
 _WIDTH = 330  # pixels, so that no label is cut off
@@ -39,6 +39,10 @@ class Dock(QWidget):
             self._buttons[text].clicked.connect(lambda _, act=act: self.attempt(act))
         self._bar, self._cancel = QProgressBar(), QPushButton("Cancel")
         self._cancel.clicked.connect(self._work.stop)
+        for widget in (self._bar, self._cancel):  # so that nothing moves up and down with every short call
+            policy = widget.sizePolicy()
+            policy.setRetainSizeWhenHidden(True)
+            widget.setSizePolicy(policy)
         self._said, self._results = _text(), _text()
         self._form = QFormLayout()
         for field in fields:
@@ -115,6 +119,10 @@ class Dock(QWidget):
     def put(self, *layers: LayerData) -> None:
         """Add layers, in place of those of the same name."""
         put(self.viewer, *layers)
+
+    def refresh(self, *layers: LayerData) -> None:
+        """Show layers that change while one looks, in those that are there."""
+        refresh(self.viewer, *layers)
 
     def hide_layers(self, *names: str) -> None:
         """Hide layers, and their surfaces."""

@@ -41,7 +41,7 @@ class ImplantDock(Dock):
         def work(report):
             from ...implant import ImplantDesign, make_implant
 
-            return make_implant(volume_of(skull), volume_of(defect), ImplantDesign(**design), progress=False)
+            return make_implant(volume_of(skull), volume_of(defect), ImplantDesign(**design), progress=report)
 
         def done(implant):
             self._implant = implant

@@ -1,4 +1,4 @@
-"""Reconstruct: what is missing in this skull? By the network or by the mirror image of the healthy side."""
+"""Reconstruct: what is missing in this skull? By the network, the healthy side's mirror image, or the average skull."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from ..layers import labels_data, note_of, surface_of, volume_of
 from .choice import LayerChoice
 from .dock import Dock, chosen, file_field
 
-METHODS = ("network", "mirror")
+METHODS = ("network", "mirror", "atlas")
 
 
 class ReconstructDock(Dock):

@@ -80,11 +80,7 @@ class RegisterDock(Dock):
     def watch(self, seen: Any) -> None:
         """A surface and the registration so far."""
         layer, found = seen
-        name = layer[1]["name"]
-        if name in self.viewer.layers:
-            self.viewer.layers[name].data = layer[0]
-        else:
-            self.put(layer)
+        self.refresh(layer)
         if found is not None:
             self._levels(found)
 

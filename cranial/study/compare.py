@@ -6,10 +6,12 @@ not cases, for independent. Rows are compared by their Dice.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ..statistics import Interval, Significance, mean_interval, wilcoxon
+from .recipe import load_study
 from .scores import METRICS, Method, Scores
 
 
@@ -20,6 +22,12 @@ class Planned:
     row: str
     label: str
     tables: tuple[str, ...]
+
+
+def planned_rows(study: Path | str) -> list[Planned]:
+    """The rows of a study's YAML. Raises ConfigError as `recipe.load_study`."""
+    _, asked = load_study(study)
+    return [Planned(row, entry.label, entry.tables) for row, entry in asked.rows.items()]
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,17 @@ def case_means(method: Method, distribution: str, metric: str) -> np.ndarray:
     values = method.values(metric, distribution)
     there = np.isfinite(values)
     return np.where(there, values, 0).sum(axis=0) / np.where(there.any(axis=0), there.sum(axis=0), np.nan)
+
+
+def spread(
+    scores: Scores, table: str, metric: str = "dice", *, planned: Sequence[Planned] = ()
+) -> dict[str, dict[str, np.ndarray]]:
+    """Distribution -> label of each row of a table -> the metric of each case that has it, none for a missing row."""
+    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in scores.distributions}
+    for each in table_entries(scores, table, planned=planned):
+        values = np.empty(0) if each.missing else case_means(scores.methods[each.row], each.distribution, metric)
+        found[each.distribution][each.label] = values[np.isfinite(values)]
+    return found
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ __all__ = [
     "same_grid",
     "to_lps",
     "write",
+    "write_map",
     "write_mesh",
 ]
 
@@ -162,22 +163,20 @@ def write(volume: Volume, path: Path | str) -> Path:
 
     On the grid of the file it was read from, that file's own header is kept. It appears whole or not at all.
     """
-    path = Path(path)
-    name = path.name.lower()
-    if name.endswith((".nrrd", ".nhdr")):
-        from cranial.volume_io import nrrd
+    return _write_bytes(volume.mask, volume, Path(path))
 
-        nrrd.write_nrrd(path, volume.mask, volume.affine, volume.header)
-    elif name.endswith((".nii", ".nii.gz")):
-        from cranial.volume_io import nifti
 
-        nifti.write_nifti(path, volume.mask, volume.affine, volume.header)
-    else:
-        raise VolumeError(
-            f"{path}: format {path.suffix or 'without suffix'!r} is not written; name it "
-            f"{', '.join(WRITABLE)}, or use volume.write_mesh for {', '.join(MESHES)}"
-        )
-    return path
+def write_map(values: np.ndarray, path: Path | str, *, like: Volume) -> Path:
+    """Write values from 0 to 1, (I, J, K) on the grid of `like`, as uint8 0 to 255 and otherwise as `write` does.
+
+    Raises VolumeError for another shape, and for values outside 0 to 1.
+    """
+    if values.shape != like.shape:
+        raise VolumeError(f"{path}: the map is {times(values.shape)}, the grid of `like` {times(like.shape)}; "
+                          "give the map of this volume")
+    if not (values.min() >= 0 and values.max() <= 1):
+        raise VolumeError(f"{path}: the map runs from {values.min():g} to {values.max():g}; scale it to 0 to 1")
+    return _write_bytes(np.rint(255 * values).astype(np.uint8), like, Path(path))
 
 
 def write_mesh(volume: Volume, path: Path | str, *, smoothing_mm: float = SMOOTHING_MM) -> Path:
@@ -216,6 +215,25 @@ def resample(volume: Volume, *, like: Volume) -> Volume:
 def same_grid(one: Volume, other: Volume) -> bool:
     """Whether two volumes have the same voxels at the same places (within a hundredth of a voxel)."""
     return grids_agree(one.shape, one.affine, other.shape, other.affine)
+
+
+def _write_bytes(values: np.ndarray, volume: Volume, path: Path) -> Path:
+    """Bool or uint8 (I, J, K) on the grid, and under the header, of `volume`."""
+    name = path.name.lower()
+    if name.endswith((".nrrd", ".nhdr")):
+        from cranial.volume_io import nrrd
+
+        nrrd.write_nrrd(path, values, volume.affine, volume.header)
+    elif name.endswith((".nii", ".nii.gz")):
+        from cranial.volume_io import nifti
+
+        nifti.write_nifti(path, values, volume.affine, volume.header)
+    else:
+        raise VolumeError(
+            f"{path}: format {path.suffix or 'without suffix'!r} is not written; name it "
+            f"{', '.join(WRITABLE)}, or use volume.write_mesh for {', '.join(MESHES)}"
+        )
+    return path
 
 
 def _nearest_axes(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

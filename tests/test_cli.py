@@ -113,6 +113,31 @@ def test_a_threshold_makes_a_skull_of_a_ct(cli, tmp_path, no_network):
     assert volume.read(output).shape == (20, 20, 20)
 
 
+def test_several_proposals_are_a_vote_a_map_beside_it_and_what_they_warn_of(cli, skull, tmp_path, monkeypatch):
+    from cranial import reconstruction
+
+    asked = []
+
+    def propose(case, **options):
+        asked.append(options)
+        masks = np.zeros((2, *case.shape), bool)
+        masks[:, 3, 4, 5] = masks[0, 3, 4, 6] = True
+        return gather(case, [case.with_mask(mask) for mask in masks], warnings=["look twice"], smallest_mm3=0)
+
+    from cranial.reconstruction.proposals import gather
+
+    monkeypatch.setattr(reconstruction, "propose", propose)
+    for suffix, beside in ((".nrrd", ".nrrd"), (".nii.gz", ".nii.gz"), (".seg.nrrd", ".nrrd")):
+        output = tmp_path / suffix[1:] / f"defect{suffix}"
+        code, out, err = cli("reconstruct", skull, "--output", output, "--proposals", 2, "--seed", 3)
+        doubt = output.with_name(f"defect_disagreement{beside}")
+        assert code == 0 and "cranial: warning: look twice" in err
+        assert out.startswith("agreed   0.67, mean Dice between two of 2 proposals\ndefect   ")
+        assert out.endswith(f"written  {output}\nwritten  {doubt}\n") and doubt.exists()
+        assert volume.read(doubt).mask.sum() == 1, "only one of the two has this voxel"
+    assert asked[0] == {"count": 2, "seed": 3, "model": None, "device": "auto"}
+
+
 def test_a_skull_with_nothing_missing_is_said_to_be_so(cli, skull, tmp_path, monkeypatch, no_network):
     from cranial import reconstruction
 
@@ -135,6 +160,10 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(cli, skull,
         (
             ["--output", tmp_path / "d.nrrd", "--method", "mirror", "--model", "m.safetensors"],
             "--model is for --method network; leave it out with --method mirror",
+        ),
+        (
+            ["--output", tmp_path / "d.nrrd", "--method", "mirror", "--proposals", 3],
+            "--proposals is for --method network; leave it out with --method mirror",
         ),
     ]:
         assert_one_line_error(cli("reconstruct", skull, *arguments), pattern)

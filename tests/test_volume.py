@@ -128,6 +128,28 @@ def test_an_empty_mask_is_an_error_unless_it_is_an_answer(tmp_path, name):
     assert not volume.read(path, allow_empty=True).mask.any()
 
 
+@pytest.mark.parametrize("name", ["map.nrrd", "map.nhdr", "map.nii", "map.nii.gz"])
+def test_a_map_is_written_as_bytes_at_the_place_of_its_volume(tmp_path, name):
+    import nibabel
+    import nrrd
+
+    like = head(OBLIQUE)
+    values = np.linspace(0, 1, like.mask.size, dtype=np.float32).reshape(SHAPE)
+    path = volume.write_map(values, tmp_path / name, like=like)
+    stored = np.asarray(nibabel.load(path).dataobj) if ".nii" in name else nrrd.read(str(path))[0]
+    assert stored.dtype == np.uint8 and np.abs(stored / 255 - values).max() < 0.5 / 255 + 1e-6
+    assert volume.same_grid(volume.read(path, threshold_hu=200), like)
+
+
+def test_a_map_of_another_shape_or_beyond_0_to_1_is_refused(tmp_path):
+    like = Volume(np.zeros(SHAPE, bool), np.eye(4))
+    with pytest.raises(VolumeError, match="the map is .*, the grid of `like` .*; give the map of this volume"):
+        volume.write_map(np.zeros((2, 2, 2)), tmp_path / "map.nrrd", like=like)
+    for wrong in (1.5, -0.5, np.nan):
+        with pytest.raises(VolumeError, match="the map runs from .* to .*; scale it to 0 to 1"):
+            volume.write_map(np.full(SHAPE, wrong), tmp_path / "map.nrrd", like=like)
+
+
 @pytest.mark.parametrize("name", ["head.nrrd", "head.nhdr", "head.nii", "head.nii.gz", "head.stl"])
 def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path, name, monkeypatch):
     write = volume.write_mesh if name.endswith("stl") else volume.write

@@ -19,20 +19,38 @@ def reconstruct(options: argparse.Namespace) -> None:
         _check_output(options.mesh, volume.MESHES, "--mesh", forbidden=options.case)
     if options.model and options.method != "network":
         raise ValueError(f"--model is for --method network; leave it out with --method {options.method}")
+    if options.proposals and options.method != "network":
+        raise ValueError(f"--proposals is for --method network; leave it out with --method {options.method}")
+    if options.proposals:
+        _check_output(_beside(options.output, "disagreement"), volume.WRITABLE, "--output", forbidden=options.case)
 
     started = time.perf_counter()
     case = volume.read(options.case, threshold_hu=options.threshold_hu)
-    from cranial.reconstruction import reconstruct as reconstruct_case  # seconds: after a bad file is known
+    from cranial import reconstruction  # seconds: after a bad file is known
 
-    result = reconstruct_case(case, method=options.method, model=options.model, device=options.device)
-    if not result.defect.mask.any():
+    several = None
+    if options.proposals:
+        asked = {"count": options.proposals, "seed": options.seed, "model": options.model, "device": options.device}
+        several = reconstruction.propose(case, **asked)
+        defect = several.vote
+        for problem in several.warnings:
+            print(f"cranial: warning: {problem}", file=sys.stderr)
+    else:
+        defect = reconstruction.reconstruct(
+            case, method=options.method, model=options.model, device=options.device
+        ).defect
+    if not defect.mask.any():
         print("cranial: warning: nothing is missing in this skull as far as was found", file=sys.stderr)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    written = [volume.write(result.defect, options.output)]
+    written = [volume.write(defect, options.output)]
+    if several:
+        written.append(volume.write_map(several.disagreement, _beside(options.output, "disagreement"), like=case))
     if options.mesh:
         options.mesh.parent.mkdir(parents=True, exist_ok=True)
-        written.append(volume.write_mesh(result.defect, options.mesh))
-    centimetres = result.defect.volume_mm3 / 1000
+        written.append(volume.write_mesh(defect, options.mesh))
+    centimetres = defect.volume_mm3 / 1000
+    if several:
+        print(f"agreed   {several.agreement:.2f}, mean Dice between two of {options.proposals} proposals")
     print(f"defect   {centimetres:.1f} cm3, by {options.method} in {time.perf_counter() - started:.0f} s")
     print("\n".join(f"written  {path}" for path in written))
 
@@ -184,6 +202,15 @@ def app(options: argparse.Namespace) -> None:
             "pip install 'cranial[app]', or from a checkout pip install -e '.[app]'"
         ) from error
     open_app(options.case)
+
+
+def _beside(path: Path, word: str) -> Path:
+    """defect.nii.gz -> defect_WORD.nii.gz; of a segmentation a plain volume."""
+    from cranial import volume
+
+    suffix = max((each for each in volume.WRITABLE if path.name.lower().endswith(each)), key=len)
+    plain = path.name[-len(suffix) :].replace(".seg", "")
+    return path.with_name(f"{path.name[: -len(suffix)]}_{word}{plain}")
 
 
 def _check_output(path: Path, suffixes: tuple[str, ...], option: str, *, forbidden: Path) -> None:

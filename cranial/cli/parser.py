@@ -39,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
         "Reconstruct the missing piece of a defective skull, on the skull's own grid.",
         "  cranial reconstruct skull.nrrd --output defect.nrrd --mesh defect.stl\n"
         "  cranial reconstruct ct_folder/ --threshold-hu 250 --output defect.nii.gz\n"
-        "  cranial reconstruct skull.nii.gz --method mirror --output defect.nii.gz",
+        "  cranial reconstruct skull.nii.gz --method mirror --output defect.nii.gz\n"
+        "  cranial reconstruct skull.nrrd --output defect.nrrd --proposals 8",
     )
     sub.add_argument("case", type=Path, help="skull: NRRD, NIfTI, STL, PLY, OBJ, or a folder of DICOM slices")
     sub.add_argument("--output", type=Path, required=True, help="missing piece: .nrrd, .nhdr, .nii, .nii.gz")
@@ -48,6 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--model", type=Path, help="weights other than the shipped ones, .safetensors")
     sub.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
     sub.add_argument("--threshold-hu", type=float, help="bone is above this, in a CT with Hounsfield units")
+    sub.add_argument("--proposals", type=_positive(int), metavar="N", help="reconstruct N times, write what most have "
+                     "and, beside it, a map of where they disagree: 0 nowhere to 255 evenly split")
+    sub.add_argument("--seed", type=int, default=0, help="of the proposals; default: 0")
 
     sub = command(
         implant,

@@ -1,24 +1,27 @@
 """From a defective skull to what is missing. A map, by question:
 
-grid      how is every head seen alike? (the cube of the network, laid on the head's mid-plane)
-predict   what is missing in this skull? (preprocess -> network or mirror -> postprocess)
-cases     what does the network learn from? (warped, cut and spoiled skulls, on the fly)
-learner   what is it taught? (loss, turns)
-recipe    how was a model made? (a YAML, and the call that trains it)
-mix       what does a network learn from given cases, real or synthetic, and geometric augmentation?
+grid       how is every head seen alike? (the cube of the network, laid on the head's mid-plane)
+predict    what is missing in this skull? (preprocess -> network or mirror -> postprocess)
+proposals  how sure is it? (several reconstructions of one case, their vote, where they disagree)
+familiar   is this head like those the network learnt from?
+cases      what does the network learn from? (warped, cut and spoiled skulls, on the fly)
+learner    what is it taught? (loss, turns)
+recipe     how was a model made? (a YAML, and the call that trains it)
+mix        what does a network learn from given cases, real or synthetic, and geometric augmentation?
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .predict import METHODS, Model, Reconstruction, load_model, reconstruct
+    from .proposals import Proposals, propose
 
-__all__ = ["METHODS", "Model", "Reconstruction", "load_model", "reconstruct"]
+__all__ = ["METHODS", "Model", "Proposals", "Reconstruction", "load_model", "propose", "reconstruct"]
 
 
 def __getattr__(name: str) -> Any:  # so that whoever only lays grids does not wait for torch
     if name in __all__:
-        from . import predict
+        from . import predict, proposals
 
-        return getattr(predict, name)
+        return getattr(proposals if name in ("Proposals", "propose") else predict, name)
     raise AttributeError(f"module {__name__} has no attribute {name!r}")

@@ -130,7 +130,7 @@ def warp(occupancy: np.ndarray, rng: np.random.Generator, *, side: int, strength
     pitch, yaw, roll = np.deg2rad(
         [heavy * n(0, strength.pitch_deg), heavy * n(0, strength.tilt_deg), heavy * n(0, strength.tilt_deg)]
     )
-    linear = _rotation(0, pitch) @ _rotation(1, roll) @ _rotation(2, yaw)
+    linear = rotation(0, pitch) @ rotation(1, roll) @ rotation(2, yaw)
     size = np.exp(n(0, strength.scale)) * np.exp(n(0, strength.stretch, 3))
     linear = linear @ np.diag(1 / size)
     if rng.random() < 0.5:
@@ -187,7 +187,8 @@ def draw_batch(
     return np.stack(inputs)[:, None], np.stack(targets)[:, None]
 
 
-def _rotation(axis: int, angle: float) -> np.ndarray:
+def rotation(axis: int, angle: float) -> np.ndarray:
+    """(3, 3); angle: radians, positive from the next axis towards the one after it."""
     a, b = (axis + 1) % 3, (axis + 2) % 3
     m = np.eye(3)
     m[a, a] = m[b, b] = np.cos(angle)

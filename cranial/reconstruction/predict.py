@@ -112,10 +112,10 @@ def load_model(path: Path | str | None = None) -> Model:
     return Model(network.eval(), int(metadata["side"]), bool(metadata["symmetry"]), metadata)
 
 
-def infer(model: Model, occupancy: np.ndarray, *, device: str = "auto") -> np.ndarray:
+def infer(model: Model, occupancy: np.ndarray, *, both_sides: bool = True, device: str = "auto") -> np.ndarray:
     """Probability of implant in each voxel of the cube, float32 (n, n, n): mean over the skull and its mirror image.
 
-    Raises ValueError for a device that is not there.
+    both_sides: False for the skull as it is alone. Raises ValueError for a device that is not there.
     """
     import torch
 
@@ -125,9 +125,11 @@ def infer(model: Model, occupancy: np.ndarray, *, device: str = "auto") -> np.nd
     network = model.network.to(where, memory_format=torch.channels_last_3d)
     x = torch.from_numpy(np.ascontiguousarray(occupancy, dtype=np.float32))[None, None].to(where)
     with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16):
-        straight = network(network_input(x, symmetry=model.symmetry)).float()
-        mirrored = network(network_input(x.flip(2), symmetry=model.symmetry)).float().flip(2)
-    return (0.5 * (torch.sigmoid(straight) + torch.sigmoid(mirrored)))[0, 0].cpu().numpy()
+        probability = torch.sigmoid(network(network_input(x, symmetry=model.symmetry)).float())
+        if both_sides:
+            mirrored = network(network_input(x.flip(2), symmetry=model.symmetry)).float().flip(2)
+            probability = 0.5 * (probability + torch.sigmoid(mirrored))
+    return probability[0, 0].cpu().numpy()
 
 
 def to_case(probability: np.ndarray, occupancy: np.ndarray, grid: HeadGrid, defective: Volume) -> np.ndarray:

@@ -20,7 +20,7 @@ from cranial.volume_io.checks import (
     describe,
     times,
 )
-from cranial.volume_io.stream import AtLeast, Rule, TwoValued, atomic, opened, read_mask, write_mask
+from cranial.volume_io.stream import AtLeast, Rule, TwoValued, atomic, opened, read_mask, write_bytes
 
 RAS_TO_LPS = np.diag((-1.0, -1.0, 1.0, 1.0))
 _UNITS = {0: "unknown", 1: "metres", 2: "mm", 3: "micrometres"}
@@ -66,11 +66,11 @@ def read_nifti(path: Path, *, threshold_hu: float | None = None) -> tuple[np.nda
     return mask, affine, FileHeader("nifti", header)
 
 
-def write_nifti(path: Path, mask: np.ndarray, affine: np.ndarray, header: FileHeader | None) -> None:
-    """Write uint8 0/1 under the header it came with where that describes this grid, else under a new one."""
+def write_nifti(path: Path, values: np.ndarray, affine: np.ndarray, header: FileHeader | None) -> None:
+    """Write uint8 under the header it came with where that describes this grid, else under a new one."""
     import io
 
-    kept = _kept(header, mask.shape, affine) or _composed(mask.shape, affine)
+    kept = _kept(header, values.shape, affine) or _composed(values.shape, affine)
     kept.set_data_dtype(np.uint8)
     kept.set_slope_inter(1, 0)
     kept["cal_min"], kept["cal_max"], kept["vox_offset"] = 0, 0, 0
@@ -78,7 +78,7 @@ def write_nifti(path: Path, mask: np.ndarray, affine: np.ndarray, header: FileHe
     kept.write_to(head)
     head.write(b"\0" * (int(kept["vox_offset"]) - head.tell()))
     with atomic(path) as file:
-        write_mask(file, mask, compressed=path.name.lower().endswith(".gz"), head=head.getvalue())
+        write_bytes(file, values, compressed=path.name.lower().endswith(".gz"), head=head.getvalue())
 
 
 def _header(path: Path):

@@ -25,7 +25,7 @@ from cranial.volume_io.nrrd_header import (
     voxel_type,
 )
 from cranial.volume_io.slicer import ChosenSegments, chosen, segment_keys, segments_of
-from cranial.volume_io.stream import AtLeast, Rule, TwoValued, atomic, opened, read_mask, write_mask
+from cranial.volume_io.stream import AtLeast, Rule, TwoValued, atomic, opened, read_mask, write_bytes
 
 
 def read_nrrd(path: Path, *, threshold_hu: float | None = None) -> tuple[np.ndarray, np.ndarray, FileHeader]:
@@ -53,22 +53,22 @@ def read_nrrd(path: Path, *, threshold_hu: float | None = None) -> tuple[np.ndar
     return mask, affine, FileHeader("nrrd", lines)
 
 
-def write_nrrd(path: Path, mask: np.ndarray, affine: np.ndarray, header: FileHeader | None) -> None:
-    """Write uint8 0/1, gzipped, under the source's header where it describes this grid, else a new one."""
-    lines = kept_lines(header, mask.shape, affine) or composed_lines(mask.shape, affine)
+def write_nrrd(path: Path, values: np.ndarray, affine: np.ndarray, header: FileHeader | None) -> None:
+    """Write uint8, gzipped, under the source's header where it describes this grid, else a new one."""
+    lines = kept_lines(header, values.shape, affine) or composed_lines(values.shape, affine)
     if path.name.lower().endswith(".seg.nrrd"):
-        lines = [*lines, *segment_keys(mask)]
+        lines = [*lines, *segment_keys(values)]
     fields = ["type: uint8", "encoding: gzip"]
     if path.suffix.lower() != ".nhdr":
         with atomic(path) as file:
             file.write(header_text(lines, fields))
-            write_mask(file, mask)
+            write_bytes(file, values)
         return
     data = path.with_suffix(".raw.gz")
     with atomic(path) as file:  # the header appears only once its data are in place
         file.write(header_text(lines, [*fields, f"data file: {data.name}"]))
         with atomic(data) as data_file:
-            write_mask(data_file, mask)
+            write_bytes(data_file, values)
 
 
 def _read_data(

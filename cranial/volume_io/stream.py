@@ -148,26 +148,26 @@ def _fill(file: BinaryIO, view: memoryview) -> int:
     return filled
 
 
-def pieces(mask: np.ndarray) -> Iterator[bytes]:
-    """The mask (I, J, K) as uint8 0/1 in Fortran order, a few slices at a time."""
-    box = bounding_box(mask) or (slice(0, 0),) * 3
-    depth = max(1, PIECE_BYTES // max(1, mask.shape[0] * mask.shape[1]))
-    for start in range(0, mask.shape[2], depth):
-        slices = np.zeros((*mask.shape[:2], min(depth, mask.shape[2] - start)), dtype=np.uint8, order="F")
-        slices[box[:2]] = mask[box[0], box[1], start : start + depth]
+def pieces(values: np.ndarray) -> Iterator[bytes]:
+    """Bool or uint8 (I, J, K) as uint8 in Fortran order, a few slices at a time."""
+    box = bounding_box(values) or (slice(0, 0),) * 3
+    depth = max(1, PIECE_BYTES // max(1, values.shape[0] * values.shape[1]))
+    for start in range(0, values.shape[2], depth):
+        slices = np.zeros((*values.shape[:2], min(depth, values.shape[2] - start)), dtype=np.uint8, order="F")
+        slices[box[:2]] = values[box[0], box[1], start : start + depth]
         yield slices.tobytes(order="F")
 
 
-def write_mask(file: BinaryIO, mask: np.ndarray, *, compressed: bool = True, head: bytes = b"") -> None:
-    """Write `head`, then the mask as uint8, both gzipped together where `compressed`."""
+def write_bytes(file: BinaryIO, values: np.ndarray, *, compressed: bool = True, head: bytes = b"") -> None:
+    """Write `head`, then the values as uint8, both gzipped together where `compressed`."""
     if not compressed:
         file.write(head)
-        file.writelines(pieces(mask))
+        file.writelines(pieces(values))
         return
     # mtime 0: the same volume gives the same bytes
     with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0) as packed:
         packed.write(head)
-        for piece in pieces(mask):
+        for piece in pieces(values):
             packed.write(piece)
 
 

@@ -5,6 +5,8 @@ solids       what do skulls, defects and proposals look like in 3-D?
 sections     and in section?
 deformation  what does a displacement field do to a skull?
 compared     where do proposal and truth differ?
+disagreement where do proposals differ from each other?
+abreast      what is proposed for several cases, with or without a truth?
 learning     what does the network see, and how did its training go?
 latents      where do a generator's latents lie?
 sets         how does a set of synthetic cases compare with the real ones?
@@ -14,8 +16,10 @@ style        what do all figures share?
 Nothing is computed here that is not drawing.
 """
 
+from .abreast import abreast
 from .compared import comparison, score_chart
 from .deformation import bent, descent_curves, field_maps, trade_off
+from .disagreement import disagreement, symmetric_differences
 from .latents import lengths_and_distances, plane
 from .learning import loss_panels, training_cases, training_comparison, training_curves
 from .render import COLOURS, VIEWS, build_scene, camera, render
@@ -29,6 +33,7 @@ __all__ = [
     "COLOURS",
     "VIEWS",
     "Figure",
+    "abreast",
     "bent",
     "build_scene",
     "camera",
@@ -36,6 +41,7 @@ __all__ = [
     "comparison",
     "descent_curves",
     "dice_against_cases",
+    "disagreement",
     "facing",
     "fact_distributions",
     "field_maps",
@@ -49,6 +55,7 @@ __all__ = [
     "render",
     "score_chart",
     "slices",
+    "symmetric_differences",
     "trade_off",
     "training_cases",
     "training_comparison",

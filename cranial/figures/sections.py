@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from ..resampling import bounding_box, sample
@@ -17,6 +18,7 @@ PLANES = {
     "coronal": ((0, 1), (2, -1), 1, "RLSI"),
     "sagittal": ((1, 1), (2, -1), 0, "APSI"),
 }
+HEAT = "plasma"  # matplotlib's: dark to bright, and the same order to every eye
 
 
 def slices(layers: Mapping[str, Volume], *, at_mm: Sequence[float] | None = None, across_mm: float | None = None,
@@ -37,8 +39,15 @@ def slices(layers: Mapping[str, Volume], *, at_mm: Sequence[float] | None = None
 
 
 def section(axes: Axes, layers: Mapping[str, Volume], plane: str, at_mm: np.ndarray, *,
-            across_mm: float | None = None) -> None:
-    """Draw one section, a name in PLANES, through the point (L, P, S) mm; across_mm: a square around it, or all."""
+            across_mm: float | None = None, fill: float | None = None,
+            heat: tuple[np.ndarray, np.ndarray] | None = None) -> None:
+    """Draw one section, a name in PLANES, through the point (L, P, S) mm; across_mm: a square around it, or all.
+
+    fill: opacity of what is not bone within its outline; None: a third if it is one layer, else nothing.
+    heat: values 0 to 1, float (I, J, K), and their affine, laid over it in the colours of HEAT, outlines in white.
+    """
+    if fill is None:
+        fill = 0.35 if len(layers) == 2 else 0.0
     (right, right_sign), (down, down_sign), depth, places = PLANES[plane]
     low, high = bounds_mm(layers)
     span_mm = across_mm or float((high - low).max()) * 1.15
@@ -53,12 +62,16 @@ def section(axes: Axes, layers: Mapping[str, Volume], plane: str, at_mm: np.ndar
     cut = {n: sample(v.mask, v.affine, (count, count, 1), onto)[:, :, 0].T for n, v in layers.items()}
     picture = np.broadcast_to(PAPER, (count, count, 3)).copy()
     for name, share in cut.items():
-        opacity = (1.0 if name == "bone" else 0.35 if len(layers) == 2 else 0.0) * share[..., None]
+        opacity = (1.0 if name == "bone" else fill) * share[..., None]
         picture = (1 - opacity) * picture + opacity * rgb(name)
+    if heat is not None:
+        value = sample(*heat, (count, count, 1), onto)[:, :, 0].T
+        opacity = np.minimum(2 * value, 1)[..., None]
+        picture = (1 - opacity) * picture + opacity * colormaps[HEAT](value)[..., :3]
     show(axes, picture, f"{plane}, {'LPS'[depth]} = {round(float(at_mm[depth]))} mm")
     for name, share in cut.items():
         if name != "bone" and share.max() > 0.5:
-            axes.contour(share, [0.5], colors=[COLOURS[name]], linewidths=1.6)
+            axes.contour(share, [0.5], colors=["white" if heat else COLOURS[name]], linewidths=1.6)
     letters(axes, *places[:2], top=places[2], bottom=places[3])
     scale_bar(axes, 1 / pixel_mm, length_mm=50 if span_mm > 120 else 10, colour="#d0d0d0", paper=PAPER)
 

@@ -78,6 +78,8 @@ def test_stored_cases_lie_where_their_fixed_heads_lay(made):
     np.testing.assert_array_equal(case.complete.affine, alone.complete.affine)
     np.testing.assert_array_equal(case.complete.mask, alone.complete.mask)
     assert case.style == alone.style and len(stored_cases(made.folder)) == len(made.present())
+    (least,) = stored_cases(made.folder, at_most=1)
+    assert np.array_equal(least.implant.mask, case.implant.mask)
 
 
 def test_a_stopped_set_goes_on_and_ends_as_if_it_had_not_been(made, tmp_path, monkeypatch):

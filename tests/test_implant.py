@@ -145,7 +145,7 @@ def test_it_goes_in_along_the_radius_and_sits_flush_on_any_grid(affine):
     assert np.linalg.norm(direction) == pytest.approx(1) and np.degrees(np.arccos(direction @ UP)) < 3
     radius_mm = np.linalg.norm(on_mesh(implant.mesh), axis=1)
     assert radius_mm.max() == pytest.approx(OUT_MM, abs=0.2)
-    assert radius_mm.min() == pytest.approx(IN_MM, abs=0.2)
+    assert radius_mm.min() == pytest.approx(IN_MM, abs=0.3)  # the blur, 1.6 mm at most, costs 0.13 mm at this radius
     outside = (implant.mesh.face_normals * (implant.mesh.triangles_center - MIDDLE_MM)).sum(axis=1) > 0.95 * OUT_MM
     assert np.linalg.norm(implant.mesh.triangles_center[outside] - MIDDLE_MM, axis=1).std() < 0.08, "a staircase"
 
@@ -333,7 +333,7 @@ def examined():
     (piece,), _ = make.split(skull, defect)
     here, this = crop(skull, piece.box, 60), crop(piece.volume, piece.box, 60)
     design = quick()
-    solid = make.solid_of(here, this, UP, design)
+    solid = make.solid_of(here, this, UP, design, begin=lambda step: None)
 
     def report(mesh, solid=solid):
         found = checks.examine(solid, mesh, here, design)
@@ -377,7 +377,7 @@ def test_a_wall_thinner_than_asked_is_found(examined):
     solid, _, report = examined
     depth = solid.grid.mm_to_voxel(solid.grid.voxel_to_mm(np.zeros((1, 3))))[0, 2]
     height = np.indices(solid.grid.shape)[2] - depth
-    middle = height[solid.field_mm < 0].mean()
+    middle = round(height[solid.field_mm < 0].mean())  # on a plane of voxels, whose surface is then exact
     sheet = np.abs(height - middle) * solid.grid.spacing_mm[2] - 0.3  # 0.6 mm thick
     thin = replace(solid, field_mm=np.maximum(solid.field_mm, sheet).astype(np.float32))
     found = report(make.surface(thin), thin)["minimum wall"]
@@ -430,12 +430,38 @@ def test_a_format_that_no_printer_takes_is_refused(round_implant, tmp_path):
         write_implant(round_implant, tmp_path / "implant.obj")
 
 
+def test_both_faces_of_a_sphere_are_smooth_though_its_voxels_are_not():
+    implant = make_implant(*shell(affine_of(None, (1.0,) * 3)), quick(), progress=False)
+    points = implant.mesh.triangles_center - MIDDLE_MM
+    outward = points / np.linalg.norm(points, axis=1, keepdims=True)
+    facing = (implant.mesh.face_normals * outward).sum(axis=1)
+    middle = cylindrical(points, UP)[1] < 5
+    for side in (1, -1):
+        face = middle & (side * facing > 0.3)
+        off_deg = np.rad2deg(np.arccos(np.clip(side * facing[face], -1, 1)))
+        assert face.sum() > 500 and np.percentile(off_deg, 95) < 3
+
+
 def test_long_work_shows_a_bar_and_only_if_asked(capsys):
     skull, defect = shell(affine_of(None, (1.2,) * 3))
     make_implant(skull, defect, quick(detail_mm=0.5))
     assert "implant: 100%" in capsys.readouterr().err
     make_implant(skull, defect, quick(detail_mm=0.5), progress=False)
     assert capsys.readouterr().err == ""
+
+
+def test_who_asks_is_told_each_step_and_may_end_the_work():
+    skull, defect = shell(affine_of(None, (1.2,) * 3))
+    told = []
+    make_implant(skull, defect, quick(), progress=lambda share, step: told.append((round(6 * share), step)))
+    assert told == list(enumerate(make._STEPS))
+
+    def enough(share, step):
+        if step == "faces":
+            raise InterruptedError(step)
+
+    with pytest.raises(InterruptedError, match="faces"):
+        make_implant(skull, defect, quick(), progress=enough)
 
 
 # Errors

@@ -1,6 +1,8 @@
 """From the reconstructed defect to an implant: split, find the way in, fill, mesh, check; piece by piece."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import trimesh
@@ -16,7 +18,8 @@ from .solid import Solid, fill_hole, reach_mm, wall_mm
 _CRUMB_MM3 = 50.0  # smaller pieces of a reconstruction are left out
 _TOUCH_MM = 1.5  # a piece farther from bone than this has nothing to be fixed to
 _LEAST = 0.02  # of a working voxel: nearer vertices would fall together in single precision
-_STEPS = ("way in", "solid", "checks")
+_STEPS = ("way in", "bone", "faces", "opening", "mesh", "checks")  # of a piece
+Progress = Callable[[float, str], None]  # the share that is done, and what comes next; what it raises ends the work
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +34,11 @@ class Implant:
 
 
 def make_implant(
-    skull: Volume, defect: Volume, design: ImplantDesign | None = None, *, progress: bool = True
+    skull: Volume, defect: Volume, design: ImplantDesign | None = None, *, progress: bool | Progress = True
 ) -> Implant:
     """Make the implant for a defect, both on the skull's grid; each of several pieces goes in its own way.
 
-    design: None takes ImplantDesign(). progress: show a bar.
+    design: None takes ImplantDesign(). progress: show a bar, or what to call between the steps.
     Raises ValueError where the grids differ, the skull or defect is empty, the defect lies in the bone or apart
     from it, or nothing of a piece is left.
     """
@@ -45,22 +48,29 @@ def make_implant(
     pieces, left_out = split(skull, defect)
     middle_mm = head_middle(skull)
     directions, meshes, found = [], [], []
-    with tqdm(total=len(pieces) * len(_STEPS), disable=not progress, desc="implant") as bar:
+    with tqdm(total=len(pieces) * len(_STEPS), disable=progress is not True, desc="implant") as bar:
+        done = count()
+
+        def begin(step: str) -> None:
+            taken = next(done)
+            if callable(progress):
+                progress(taken / bar.total, step)
+            bar.set_postfix_str(step)
+            bar.update(taken - bar.n)
+
         for piece in pieces:
-            bar.set_postfix_str(_STEPS[0])
+            begin("way in")
             here = crop(skull, piece.box, PATH_MM + 15.0)
             this = crop(piece.volume, piece.box, PATH_MM + 15.0)
             direction = insertion_direction(here, this, middle_mm)
-            bar.update()
-            bar.set_postfix_str(_STEPS[1])
-            solid = solid_of(here, this, direction, design)
-            bar.update()
-            bar.set_postfix_str(_STEPS[2])
+            solid = solid_of(here, this, direction, design, begin)
+            begin("mesh")
             mesh = surface(solid)
+            begin("checks")
             found.append(checks.examine(solid, mesh, here, design))
             directions.append(direction)
             meshes.append(mesh)
-            bar.update()
+        bar.update(bar.total - bar.n)
     whole = trimesh.util.concatenate(meshes) if len(meshes) > 1 else meshes[0]
     return Implant(whole, tuple(meshes), tuple(directions), checks.report(found, meshes, design, left_out), design)
 
@@ -123,8 +133,10 @@ def head_middle(skull: Volume) -> np.ndarray:
     return skull.voxel_to_mm((np.argwhere(thinned) * step).mean(axis=0)[None])[0]
 
 
-def solid_of(skull: Volume, piece: Volume, direction: np.ndarray, design: ImplantDesign) -> Solid:
-    """The implant of a piece along a direction; skull and piece on one grid, cropped."""
+def solid_of(
+    skull: Volume, piece: Volume, direction: np.ndarray, design: ImplantDesign, begin: Callable[[str], None]
+) -> Solid:
+    """The implant of a piece along a direction; skull and piece on one grid, cropped. begin: see fill_hole."""
     step = [max(1, int(SPACING_MM / side)) for side in skull.spacing_mm]
     bone_mm = skull.voxel_to_mm(np.argwhere(skull.mask[:: step[0], :: step[1], :: step[2]]) * step)
     grid = working_grid(
@@ -135,7 +147,7 @@ def solid_of(skull: Volume, piece: Volume, direction: np.ndarray, design: Implan
         below_mm=wall_mm(design, design.detail_mm),
         spacing_mm=design.detail_mm,
     )
-    return fill_hole(skull, piece, grid, direction, design)
+    return fill_hole(skull, piece, grid, direction, design, begin)
 
 
 def surface(solid: Solid) -> trimesh.Trimesh:

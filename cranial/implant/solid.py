@@ -2,12 +2,14 @@
 
 Outer surface: bone and piece together, filled below along the insertion direction, blurred and cut at half. So
 it runs on from bone to implant, and a wall may be as thin as it likes without being blurred away.
+Inner surface: likewise that of the space beneath bone and piece, which is as thick as a wall is thin.
 That blur takes the voxels' terraces away; on a surface of radius R it costs sigma^2 / R, hundredths of a mm.
 Opening: what a ball as wide as the minimum wall cannot reach within the solid is left out, and so are tongues of
 the outline narrower than three of them. That rounds the rim, removes feathered edges, and makes the minimum wall
 true at every point.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +17,10 @@ import numpy as np
 from cranial.resampling import sample
 from cranial.volume import Volume
 
-from .bone import FAR_MM, Bone, bone_around, free_mm, isosurface, nearest_mm, occupancy, samples
+from .bone import FAR_MM, Bone, bone_around, free_mm, isosurface, nearest_mm, samples
 from .design import ImplantDesign
 
-_OUTER_BLUR_VOX, _OUTER_BLUR_MM = 2.0, (1.0, 2.5)  # of the outer surface: in the mask's longest step, and its limits
-_INNER_BLUR_VOX, _INNER_BLUR_MM = 1.0, (1.0, 2.0)  # of the inner one: more would take it through thin bone
+_BLUR_VOX, _BLUR_MM = 2.0, (1.0, 2.5)  # of outer and inner surface: in the mask's longest step, and its limits
 _TONGUE = 1.5  # minimum walls: radius of the disc that opens the outline
 _FACING = 0.1  # cosine to the insertion direction, above which a surface is seen from outside
 _SPILL_MM = 2.5  # how far beside the piece the implant may go where no bone ends it
@@ -37,25 +38,34 @@ class Solid:
     planned: np.ndarray  # bool: the piece within the same limits, without opening and mesh
 
 
-def fill_hole(skull: Volume, piece: Volume, grid: Volume, direction: np.ndarray, design: ImplantDesign) -> Solid:
+def fill_hole(
+    skull: Volume,
+    piece: Volume,
+    grid: Volume,
+    direction: np.ndarray,
+    design: ImplantDesign,
+    begin: Callable[[str], None],
+) -> Solid:
     """The implant of one piece. Raises ValueError where nothing is left of it.
 
-    skull, piece: one grid, cropped. grid: bone.working_grid of the piece.
+    skull, piece: one grid, cropped. grid: bone.working_grid of the piece. begin: is told each step, before it.
     """
     from scipy.ndimage import binary_dilation, gaussian_filter
 
     spacing_mm = grid.spacing_mm[0]
     footprint = grid.mask.any(axis=2)
     footprint = binary_dilation(footprint, iterations=int(np.ceil(_SPILL_MM / spacing_mm)))
+    begin("bone")
     bone = bone_around(skull, grid, footprint, reach_mm(design))
     free = free_mm(bone.distance_mm, spacing_mm, design.taper_deg)
     free -= np.float32(design.clearance_mm + _CORNER * spacing_mm)
     candidates = footprint[:, :, None] & (free > -2 * spacing_mm)
 
+    begin("faces")
     both = with_piece(skull, piece)
-    below = sample(both.mask, both.affine, grid.shape, grid.affine) >= 0.5
-    np.logical_or.accumulate(below[:, :, ::-1], axis=2, out=below[:, :, ::-1])
-    blur_mm = float(np.clip(_OUTER_BLUR_VOX * max(skull.spacing_mm), *_OUTER_BLUR_MM))
+    filled = sample(both.mask, both.affine, grid.shape, grid.affine) >= 0.5
+    below = np.logical_or.accumulate(filled[:, :, ::-1], axis=2)[:, :, ::-1]
+    blur_mm = float(np.clip(_BLUR_VOX * max(skull.spacing_mm), *_BLUR_MM))
     outer = gaussian_filter(below.astype(np.float32), blur_mm / spacing_mm, truncate=3.0, mode="nearest")
     vertices, faces = isosurface(outer, 0.5)
     depth_mm = wall_mm(design, spacing_mm)
@@ -64,9 +74,9 @@ def fill_hole(skull: Volume, piece: Volume, grid: Volume, direction: np.ndarray,
     planned = grid.mask if design.thickness_mm is None else np.zeros(grid.shape, bool)
     planned = (planned | (depth < 0)) & (outer >= 0.5) & (free > 0) & footprint[:, :, None]
     if design.thickness_mm is None:
-        inner_mm = float(np.clip(_INNER_BLUR_VOX * max(skull.spacing_mm), *_INNER_BLUR_MM))
-        inner = gaussian_filter(occupancy(both, grid), inner_mm / spacing_mm, truncate=3.0, mode="nearest")
-        np.minimum(depth, signed_mm(inner, inner_mm), out=depth)
+        beneath = (below & ~filled).astype(np.float32)
+        gaussian_filter(beneath, blur_mm / spacing_mm, output=beneath, truncate=3.0, mode="nearest")
+        np.minimum(depth, -signed_mm(beneath, blur_mm), out=depth)
     field_mm = np.maximum(depth, signed_mm(outer, blur_mm))
     np.maximum(field_mm, -free, out=field_mm)
     field_mm[~footprint] = FAR_MM
@@ -79,6 +89,7 @@ def fill_hole(skull: Volume, piece: Volume, grid: Volume, direction: np.ndarray,
         planned &= drilled < 0
     if not (field_mm < 0).any():
         raise ValueError(vanished(piece, design, "is closer to bone than that or hidden behind it"))
+    begin("opening")
     field_mm = opened(field_mm, grid.mask, spacing_mm, design.minimum_wall_mm)
     if not (field_mm < 0).any():
         raise ValueError(vanished(piece, design, f"is thinner than the minimum wall of {design.minimum_wall_mm:g} mm"))

@@ -469,3 +469,13 @@ def test_a_case_without_a_voxel_leaves_its_place_empty(case):
     for figure in (figures.cases([case, empty]), figures.variants({"drawn": [case, empty]}, span_mm=200.0)):
         pictures = [axes.images[0].get_array() for axes in figure.axes if axes.images]
         assert len(pictures) in (2, 4) and pictures[1].min() == 1.0 and pictures[0].min() < 1.0
+
+
+@pytest.mark.parametrize(("layers", "label"), [(["bone", "implant"], "missing piece"),
+                                               (["bone", "implant", "proposal"], "missing piece (truth)")])
+def test_a_missing_piece_is_the_truth_only_beside_what_is_proposed(layers, label):
+    from cranial.figures.style import figure, key
+
+    with figure(3, 2) as drawn:
+        key(drawn, iter(layers))
+    assert [text.get_text() for text in drawn.legends[0].get_texts()][1] == label

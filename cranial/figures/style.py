@@ -16,7 +16,7 @@ INK, FAINT = "#2b2b2b", "#8a8a8a"
 PAPER = (0.10, 0.11, 0.13)  # of sections: dark, as radiologists have it
 NAMES = {
     "bone": "bone",
-    "implant": "missing piece (truth)",
+    "implant": "missing piece",
     "proposal": "proposed piece",
     "agreed": "in both",
     "missed": "in the truth only",
@@ -99,7 +99,9 @@ def scale_bar(axes: Axes, pixels_a_mm: float, *, length_mm: float = 50.0, colour
 
 
 def key(drawn: Figure, layers: Iterable[str]) -> None:
-    """What the colours mean, below the pictures."""
-    patches = [Patch(facecolor=COLOURS[name], edgecolor=FAINT, lw=0.5, label=NAMES[name]) for name in layers]
+    """What the colours mean, below the pictures. A missing piece is the truth where something is proposed beside it."""
+    layers = tuple(layers)
+    names = NAMES | ({"implant": "missing piece (truth)"} if "proposal" in layers else {})
+    patches = [Patch(facecolor=COLOURS[name], edgecolor=FAINT, lw=0.5, label=names[name]) for name in layers]
     drawn.legend(handles=patches, loc="outside lower left", ncols=len(patches), fontsize=9.5, handlelength=1,
                  handleheight=1)

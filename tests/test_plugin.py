@@ -114,7 +114,8 @@ def test_the_app_opens_every_dock_with_the_head_upright(viewer, qtbot, tmp_path,
     docks = app.open_docks(viewer)
     assert list(docks) == list(app.DOCKS)
     app.open_case(viewer, volume.write(case.defective, tmp_path / "skull.nrrd"))
-    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=120_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=120_000)
+    assert not viewer.layers["skull"].visible and viewer.layers["skull (3-D)"].visible
     assert viewer.dims.ndisplay == 3 and viewer.scene.camera.up_direction[2] > 0.9
     assert docks["Reconstruct"].skull.value is viewer.layers["skull"]
 
@@ -242,8 +243,8 @@ def test_every_sample_opens_in_the_patients_millimetres(viewer, manifest, monkey
     monkeypatch.setattr(samples, "SPACING_MM", COARSE_MM)
     for sample in manifest.contributions.sample_data:
         opened = viewer.open_sample("cranial", sample.key)
-        assert len(opened) == (1 if sample.key == "complete" else 2)
-        skull, *piece = map(layers.volume_of, opened)
+        assert len(opened) == (2 if sample.key == "complete" else 4)
+        skull, *piece = map(layers.volume_of, opened[::2])
         assert skull.spacing_mm == (COARSE_MM,) * 3 and skull.orientation == "LPS"
         for one in piece:
             assert one.mask.any() and not (one.mask & skull.mask).any()
@@ -257,7 +258,11 @@ def test_sections_are_seen_from_the_feet_and_heads_stand_without_being_mirrored(
     stage.arrange(viewer)
     stage.put(viewer, layers.labels_data(case.defective, "skull"))
     assert viewer.scale_bar.visible and tuple(viewer.dims.order) == (2, 1, 0)  # slider S, P down, L to the right
+    assert viewer.text_overlay.visible and "left is on the right" in viewer.text_overlay.text
+    viewer.dims.order = (0, 1, 2)
+    assert not viewer.text_overlay.visible  # sagittal: it would not be true
     viewer.dims.ndisplay = 3
+    assert not viewer.text_overlay.visible
     assert tuple(viewer.dims.order) == (0, 1, 2)
     right = np.cross(viewer.scene.camera.view_direction, viewer.scene.camera.up_direction)
     _, down, forward = figures.camera(stage.VIEW)
@@ -275,6 +280,31 @@ def test_in_3d_a_surface_stands_for_its_mask_and_in_2d_the_mask_for_itself(viewe
     surface.visible = False  # hidden by hand: it stays so
     viewer.dims.ndisplay = 2
     assert (mask.visible, surface.visible) == (False, False)
+
+
+def test_a_surface_to_look_at_has_no_terraces_and_lies_where_the_mask_does():
+    grid = phantom(0, spacing_mm=2.5)
+    away_mm = np.linalg.norm(grid.voxel_to_mm(np.indices(grid.shape).reshape(3, -1).T), axis=1).reshape(grid.shape)
+    (vertices, faces, _), *_ = layers.surface_of(grid.with_mask(away_mm < 50), "ball")
+    radius_mm = np.linalg.norm(vertices, axis=1)
+    assert radius_mm.mean() == pytest.approx(50, abs=0.5) and radius_mm.std() < 0.2
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
+    normals, middles = np.cross(b - a, c - a), (a + b + c) / 3
+    turn = (normals * middles).sum(1) / np.linalg.norm(normals, axis=1) / np.linalg.norm(middles, axis=1)
+    assert np.percentile(np.rad2deg(np.arccos(np.clip(turn, -1, 1))), 95) < 8
+
+
+def test_layers_that_change_while_one_looks_are_not_made_anew(viewer, case):
+    for mask in (case.defective, case.implant):
+        stage.refresh(viewer, layers.labels_data(mask, "mask"), layers.surface_of(mask, "mask"))
+    again = [viewer.layers["mask"], viewer.layers["mask (3-D)"]]
+    stage.refresh(viewer, layers.labels_data(case.defective, "mask"))
+    assert again == list(viewer.layers) and np.array_equal(layers.volume_of(again[0]).mask, case.defective.mask)
+    elsewhere = Volume(case.implant.mask, np.diag([2.0, 2.0, 2.0, 1.0]))
+    stage.refresh(viewer, layers.labels_data(elsewhere, "mask"))
+    assert_same(layers.volume_of(viewer.layers["mask"]), elsewhere)
+    stage.refresh(viewer, layers.labels_data(phantom(0, spacing_mm=8.0), "mask"))
+    assert viewer.layers["mask"] is not again[0] and len(viewer.layers) == 2
 
 
 def test_a_menu_follows_the_newest_layer_of_its_role_until_somebody_chooses(viewer, case):

@@ -15,7 +15,7 @@ from cranial.plugin.docks import generate
 from cranial.plugin.docks.generate import PIECE, SKULL, GenerateDock
 from cranial.reconstruction.mix import as_case
 from cranial.skulls.store import CaseStore
-from cranial.synthesis import explorer
+from cranial.synthesis import explorer, trained
 
 
 @pytest.fixture(scope="module")
@@ -60,24 +60,25 @@ def shown(viewer, name=SKULL):  # noqa: F811
 def test_what_the_dock_offers_is_what_sampling_has():
     assert generate._STRATEGIES[1:] == tuple(sampling.STRATEGIES)
     assert generate._CHOICES == {"ud": tuple(sampling.INTERVALS), "uds": get_args(sampling.Radius)}
-    assert generate._LAST + 1 == explorer.SET_SIZE
+    assert generate._LAST + 1 == explorer.SET_SIZE and generate.SHIPPED == trained.SHIPPED
 
 
-def test_the_trained_generators_are_offered_newest_first(dock, trainings):
-    assert [name for name in dock.generator.choices] == [
-        trainings / "demo" / method / "generator.safetensors" for method in ("vae", "ldm_vae")
-    ]
+def test_the_trained_generators_are_offered_newest_first_and_then_that_of_the_package(dock, trainings):
+    own = [trainings / "demo" / method / "generator.safetensors" for method in ("vae", "ldm_vae")]
+    assert list(dock.generator.choices) == [*own, generate.SHIPPED] and "Only" not in dock.said
     assert dock.generator.native.findText(str(Path("demo/vae"))) == 0
 
 
-def test_without_a_trained_generator_the_dock_says_how_to_get_one(viewer, press, told, monkeypatch, tmp_path):  # noqa: F811
+def test_without_a_trained_generator_there_is_that_of_the_package_and_how_to_train_one(
+    viewer, press, told, monkeypatch, tmp_path,  # noqa: F811
+):
     monkeypatch.setattr(generate, "GENERATORS", tmp_path)
     dock = docked(viewer, GenerateDock)
     assert "cranial train params/demo/generators/vae.yaml --output outputs/generators/demo/vae" in dock.said
-    press(dock, "Show")
-    assert told()[-1].startswith("there is no trained generator under outputs/generators; cranial train")
     press(dock, "Keep")
     assert told()[-1] == "there is no sample yet; press Show first"
+    press(dock, "Show")
+    assert shown(viewer).spacing_mm[0] == pytest.approx(215 / 64) and shown(viewer).mask.any()
     dock.file.line_edit.value = str(tmp_path / "absent.safetensors")
     press(dock, "Show")
     assert "absent.safetensors" in told()[-1] and "Traceback" not in told()[-1]

@@ -45,10 +45,11 @@ def open_docks(viewer: Any) -> dict[str, Any]:
 def open_case(viewer: Any, case: Path) -> None:
     """Read a file or a folder of DICOM slices in a thread, and show it; an error becomes a notification."""
     from .files import read
+    from .layers import with_surfaces
     from .stage import put
     from .work import Work
 
-    Work().start(lambda report: read(str(case)), lambda layers: put(viewer, *layers))
+    Work().start(lambda report: with_surfaces(read(str(case))), lambda layers: put(viewer, *layers))
 
 
 def check_display(environment: Any) -> None:

@@ -4,6 +4,7 @@ napari slices along array axes, so a mask is shown with its axes along L, P and 
 layer's metadata, and `volume_of` goes back to it, to the bit.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ..volume import FileHeader, Volume, resample, same_grid, to_lps
 LayerData = tuple[Any, dict[str, Any], str]
 IN_PATIENT = {"units": ("mm",) * 3, "axis_labels": ("L", "P", "S")}
 _DETAIL_VOX = 110  # along the longest side of what is drawn
+_SMOOTHINGS = 40  # of a surface, by Taubin's filter: enough for the voxels' terraces
 _KEY = "cranial"  # in a layer's metadata
 
 
@@ -58,10 +60,27 @@ def surface_of(volume: Volume, name: str, role: str = "bone") -> LayerData:
 
     To write a mask's surface, write the mask as .stl. Raises ValueError for an empty one.
     """
+    from trimesh import Trimesh, smoothing
+
     scene = build_scene({role: volume}, detail_vox=_DETAIL_VOX)
     level = min(0.45, 0.5 * scene.occupancy[0].max())  # a little below 1/2, for the thinnest bone
     vertices, faces, _, _ = marching_cubes(scene.occupancy[0], level)
-    return surface_data(vertices * scene.spacing_mm + scene.first_mm, faces[:, ::-1], surface_name(name), role, of=name)
+    mesh = Trimesh(vertices * scene.spacing_mm + scene.first_mm, faces[:, ::-1], process=False)
+    smoothing.filter_taubin(mesh, iterations=_SMOOTHINGS)  # a blur of the mask would lose thin bone
+    return surface_data(mesh.vertices, mesh.faces, surface_name(name), role, of=name)
+
+
+def with_surfaces(layers: Sequence[LayerData]) -> list[LayerData]:
+    """Layers, and after each mask that is not empty its surface, which is not seen until stage.show_surfaces."""
+    shown = []
+    for layer in layers:
+        shown.append(layer)
+        data, attributes, kind = layer
+        if kind == "labels" and data.any():
+            mask, note = Volume(data > 0, attributes["affine"]), attributes["metadata"][_KEY]
+            surface, look, _ = surface_of(mask, attributes["name"], note.role)
+            shown.append((surface, look | {"visible": False}, "surface"))
+    return shown
 
 
 def surface_name(name: str) -> str:

@@ -2,13 +2,13 @@
 
 from ..skulls.defects import cut
 from ..skulls.phantom import phantom
-from .layers import LayerData, labels_data
+from .layers import LayerData, labels_data, with_surfaces
 
 SPACING_MM = 1.5
 
 
 def parietotemporal() -> list[LayerData]:
-    """A skull with a hole in its side, and what is missing, as two layers."""
+    """A skull with a hole in its side, and what is missing; of both the mask and its surface."""
     return _case("parietotemporal", 0)
 
 
@@ -29,12 +29,12 @@ def craniotomy() -> list[LayerData]:
 
 def complete() -> list[LayerData]:
     """A skull without a hole."""
-    return [labels_data(phantom(4, spacing_mm=SPACING_MM), "complete skull")]
+    return with_surfaces([labels_data(phantom(4, spacing_mm=SPACING_MM), "complete skull")])
 
 
 def _case(style: str, item: int) -> list[LayerData]:
     case = cut(phantom(item, spacing_mm=SPACING_MM), style, seed=0, item=item)
-    return [
+    return with_surfaces([
         labels_data(case.defective, style),
         labels_data(case.implant, f"{style}, piece", "implant"),
-    ]
+    ])

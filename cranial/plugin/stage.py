@@ -9,6 +9,7 @@ from weakref import WeakSet
 from ..figures import camera
 from .layers import LayerData, note_of
 
+SIDES = "seen from the feet: the patient's left is on the right, the front above"
 VIEW = (35.0, 15.0)  # azimuth and elevation in degrees, as in figures.render
 _ARRANGED: WeakSet = WeakSet()
 
@@ -22,7 +23,10 @@ def arrange(viewer) -> None:
     viewer.scale_bar.font_size = 12
     viewer.dims.events.ndisplay.connect(lambda: _lay(viewer))
     viewer.dims.events.ndim.connect(lambda: _lay(viewer))
+    viewer.dims.events.order.connect(lambda: _say_sides(viewer))
     viewer.layers.events.inserted.connect(lambda event: len(viewer.layers) == 1 and look(viewer))
+    viewer.layers.events.inserted.connect(lambda event: note_of(event.value).of and show_surfaces(viewer))
+    viewer.text_overlay.text, viewer.text_overlay.position = SIDES, "top_center"
     _lay(viewer)
 
 
@@ -66,12 +70,21 @@ def show_surfaces(viewer) -> None:
 
 def _lay(viewer) -> None:
     dims = viewer.dims
-    if dims.ndim < 3:
-        return
+    if dims.ndim >= 3:
+        if tuple(dims.order) != _order(dims):
+            dims.order = _order(dims)
+        show_surfaces(viewer)
+        if dims.ndisplay == 3:
+            look(viewer)
+    _say_sides(viewer)
+
+
+def _order(dims) -> tuple[int, ...]:
     space = range(dims.ndim - 3, dims.ndim)
-    order = (*range(dims.ndim - 3), *(space if dims.ndisplay == 3 else reversed(space)))
-    if tuple(dims.order) != order:
-        dims.order = order
-    show_surfaces(viewer)
-    if dims.ndisplay == 3:
-        look(viewer)
+    return (*range(dims.ndim - 3), *(space if dims.ndisplay == 3 else reversed(space)))
+
+
+def _say_sides(viewer) -> None:
+    """Only of the sections of which it is true: whoever rolls the axes sees others."""
+    dims = viewer.dims
+    viewer.text_overlay.visible = dims.ndim >= 3 and dims.ndisplay == 2 and tuple(dims.order) == _order(dims)

@@ -11,10 +11,11 @@ from ..layers import LayerData, labels_data, surface_name, surface_of
 from .dock import Dock, chosen, file_field
 
 GENERATORS, CACHE = Path("outputs/generators"), Path("outputs/cache")  # where `cranial train` is told to leave them
+SHIPPED = Path(__file__).parents[2] / "weights" / "generator.safetensors"
 SKULL, PIECE = "sample", "sample, piece"
-_NONE = (
-    "there is no trained generator under outputs/generators; cranial train params/demo/generators/vae.yaml "
-    "--output outputs/generators/demo/vae makes one in minutes, or choose a generator.safetensors"
+_NONE_ELSE = (
+    "Only the generator that comes with cranial is here; cranial train params/demo/generators/vae.yaml "
+    "--output outputs/generators/demo/vae trains another one in minutes."
 )
 _OWN = "the method's own"
 # as sampling.STRATEGIES has them, and explorer.SET_SIZE: importing these is importing torch, and the window would wait
@@ -46,14 +47,12 @@ class GenerateDock(Dock):
         self.strategy.changed.connect(self._strategy_changed)
         for field in (self.generator, *place):
             field.changed.connect(self._follow)
-        if self.generator.value is None:
-            self.say(_NONE)
+        if len(self.generator.choices) == 1:
+            self.say(_NONE_ELSE)
 
     def show_sample(self) -> None:
-        """Show what is at the chosen place; from now on it follows what is chosen. Raises ValueError without a file."""
+        """Show what is at the chosen place; from now on it follows what is chosen."""
         file, place = chosen(self.file) or self.generator.value, self._place()
-        if file is None:
-            raise ValueError(_NONE)
 
         def work(report):
             from ...synthesis.explorer import LatentExplorer, Place  # torch: seconds, the first time
@@ -145,7 +144,7 @@ class GenerateDock(Dock):
 def _found(_: ComboBox) -> list[tuple[str, Path]]:
     files = GENERATORS.glob("*/*/generator.safetensors")
     newest_first = sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
-    return [(str(file.parent.relative_to(GENERATORS)), file) for file in newest_first]
+    return [*((str(file.parent.relative_to(GENERATORS)), file) for file in newest_first), ("of cranial", SHIPPED)]
 
 
 def _direction(number: int) -> FloatSlider:

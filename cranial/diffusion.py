@@ -41,23 +41,40 @@ class Schedule:
         kept = kept.reshape(-1, *[1] * (latents.ndim - 1))
         return kept.sqrt() * latents + (1 - kept).sqrt() * noise
 
-    def visited(self, steps: int) -> list[int]:
-        """The times that a sampler of so many steps visits, from the last to about T / steps, evenly."""
-        if type(steps) is not int or not 1 <= steps <= self.times:
-            raise ValueError(f"steps is {steps!r}; give 1 to {self.times}, the times the denoiser was trained for")
-        return [round(self.times * (steps - k) / steps) - 1 for k in range(steps)]
+    def visited(self, steps: int, *, share: float = 1.0) -> list[int]:
+        """The times that a sampler of so many steps visits, evenly, from the last of the first `share` of them."""
+        last = round(share * self.times)
+        if type(steps) is not int or not 1 <= steps <= last:
+            raise ValueError(f"steps is {steps!r}; give 1 to {last}, the times the denoiser was trained for")
+        return [round(last * (steps - k) / steps) - 1 for k in range(steps)]
 
 
 def ddim(
-    predict: Callable[[Tensor, Tensor], Tensor], noise: Tensor, schedule: Schedule, *, steps: int
+    predict: Callable[[Tensor, Tensor], Tensor],
+    noise: Tensor,
+    schedule: Schedule,
+    *,
+    steps: int,
+    lead: Callable[[Tensor], Tensor] | None = None,
+    begin: tuple[Tensor, float] | None = None,
 ) -> Tensor:
-    """Noise (B, ...) -> latents, deterministic (eta = 0); predict(latents, time (B,)) says which noise is in them."""
+    """Noise (B, ...) -> latents, deterministic (eta = 0); predict(latents, time (B,)) says which noise is in them.
+
+    lead: moves what each step takes for the clean latents towards what is known of them. begin: latents to start from
+    instead of from noise alone, and at which share of the times: they are noised as those of that time are (SDEdit,
+    Meng et al. 2022).
+    """
     alphas = schedule.alphas_bar.tolist()
-    times = schedule.visited(steps)
+    first, share = begin or (None, 1.0)
+    times = schedule.visited(steps, share=share)
     latents = noise
+    if first is not None:
+        latents = schedule.noisy(first, noise, torch.full((len(noise),), times[0], device=noise.device))
     for time, after in zip(times, [*times[1:], None], strict=True):
         now, then = alphas[time], 1.0 if after is None else alphas[after]
         found = predict(latents, torch.full((len(latents),), time, device=latents.device))
         clean = (latents - (1 - now) ** 0.5 * found) / now**0.5
+        if lead is not None:
+            clean = lead(clean)
         latents = then**0.5 * clean + (1 - then) ** 0.5 * found
     return latents

@@ -125,8 +125,10 @@ def test_several_proposals_are_a_vote_a_map_beside_it_and_what_they_warn_of(cli,
         return gather(case, [case.with_mask(mask) for mask in masks], warnings=["look twice"], smallest_mm3=0)
 
     from cranial.reconstruction.proposals import gather
+    from cranial.synthesis import conditioned
 
     monkeypatch.setattr(reconstruction, "propose", propose)
+    monkeypatch.setattr(conditioned, "propose_conditioned", lambda case, path, **o: propose(case, **o, generator=path))
     for suffix, beside in ((".nrrd", ".nrrd"), (".nii.gz", ".nii.gz"), (".seg.nrrd", ".nrrd")):
         output = tmp_path / suffix[1:] / f"defect{suffix}"
         code, out, err = cli("reconstruct", skull, "--output", output, "--proposals", 2, "--seed", 3)
@@ -135,7 +137,10 @@ def test_several_proposals_are_a_vote_a_map_beside_it_and_what_they_warn_of(cli,
         assert out.startswith("agreed   0.67, mean Dice between two of 2 proposals\ndefect   ")
         assert out.endswith(f"written  {output}\nwritten  {doubt}\n") and doubt.exists()
         assert volume.read(doubt).mask.sum() == 1, "only one of the two has this voxel"
-    assert asked[0] == {"count": 2, "seed": 3, "model": None, "device": "auto"}
+    led = cli("reconstruct", skull, "--output", output, "--proposals", 2, "--generator", "ldm.safetensors")
+    assert led[0] == 0
+    expected = {"count": 2, "seed": 3, "model": None, "device": "auto"}
+    assert asked[0] == expected and asked[-1] == expected | {"seed": 0, "generator": Path("ldm.safetensors")}
 
 
 def test_a_skull_with_nothing_missing_is_said_to_be_so(cli, skull, tmp_path, monkeypatch, no_network):
@@ -164,6 +169,10 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(cli, skull,
         (
             ["--output", tmp_path / "d.nrrd", "--method", "mirror", "--proposals", 3],
             "--proposals is for --method network; leave it out with --method mirror",
+        ),
+        (
+            ["--output", tmp_path / "d.nrrd", "--generator", "ldm.safetensors"],
+            "--generator fills the hole in several ways; say in how many with --proposals N",
         ),
     ]:
         assert_one_line_error(cli("reconstruct", skull, *arguments), pattern)

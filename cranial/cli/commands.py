@@ -21,6 +21,8 @@ def reconstruct(options: argparse.Namespace) -> None:
         raise ValueError(f"--model is for --method network; leave it out with --method {options.method}")
     if options.proposals and options.method != "network":
         raise ValueError(f"--proposals is for --method network; leave it out with --method {options.method}")
+    if options.generator and not options.proposals:
+        raise ValueError("--generator fills the hole in several ways; say in how many with --proposals N")
     if options.proposals:
         _check_output(_beside(options.output, "disagreement"), volume.WRITABLE, "--output", forbidden=options.case)
 
@@ -31,7 +33,12 @@ def reconstruct(options: argparse.Namespace) -> None:
     several = None
     if options.proposals:
         asked = {"count": options.proposals, "seed": options.seed, "model": options.model, "device": options.device}
-        several = reconstruction.propose(case, **asked)
+        if options.generator:
+            from cranial.synthesis.conditioned import propose_conditioned
+
+            several = propose_conditioned(case, options.generator, **asked)
+        else:
+            several = reconstruction.propose(case, **asked)
         defect = several.vote
         for problem in several.warnings:
             print(f"cranial: warning: {problem}", file=sys.stderr)

@@ -52,6 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--proposals", type=_positive(int), metavar="N", help="reconstruct N times, write what most have "
                      "and, beside it, a map of where they disagree: 0 nowhere to 255 evenly split")
     sub.add_argument("--seed", type=int, default=0, help="of the proposals; default: 0")
+    sub.add_argument("--generator", type=Path, help="a trained latent diffusion, .safetensors, to fill the hole with, "
+                     "instead of the network asked again")
 
     sub = command(
         implant,

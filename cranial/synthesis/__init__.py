@@ -2,6 +2,7 @@
 
 registered      what does one skull with its hole look like, bent onto another?
 generated       what does a trained generator make of its latents?
+conditioned     what would it put into the hole of this skull?
 latent_walk     what lies between its cases?
 explorer        what is at this place among them, and is it worth keeping?
 recipe          what does a generator's YAML say?

@@ -1,5 +1,6 @@
 """JupyterLab in a real browser, for tests: a server of its own, Chromium without a window, a page a notebook."""
 
+import io
 import json
 import os
 import shutil
@@ -13,8 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from matplotlib.image import imread
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _PATIENCE_S = 90
+_SETTLE_MS = 4000  # JupyterLab asks a new kernel for its widgets; one made meanwhile would lose its first changes
 # Software rendering for the 3-D views, and no call to anywhere.
 _OPTIONS = [
     "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run",
@@ -24,6 +28,7 @@ _SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # every cell is on the page
 }
+_HANDLE = ".noUi-handle"  # of an ipywidgets slider
 _RUN_ALL = """async () => { await jupyterapp.commands.execute("notebook:run-all-cells"); }"""
 _ERRORS = """() => jupyterapp.shell.currentWidget.context.model.toJSON().cells
     .flatMap(cell => cell.outputs || []).filter(output => output.output_type === "error")
@@ -85,15 +90,16 @@ def _address(runtime: Path, log: Path) -> str:
 
 
 @contextmanager
-def chromium(width: int = 1500, height: int = 1000) -> Iterator[Any]:
-    """A page of a Chromium that can't reach the net."""
+def chromium(refused: list[str], *, width: int = 1500, height: int = 1000) -> Iterator[Any]:
+    """A page of a Chromium that can't reach the net; refused: gathers the addresses that it would have liked."""
     from playwright.sync_api import sync_playwright
 
     found = next(filter(None, map(shutil.which, BROWSERS)))
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=found, args=_OPTIONS)
         page = browser.new_page(viewport={"width": width, "height": height})
-        page.route(lambda url: "//127.0.0.1" not in url and "//localhost" not in url, lambda route: route.abort())
+        page.route(lambda url: "//127.0.0.1" not in url and "//localhost" not in url,
+                   lambda route: (refused.append(route.request.url), route.abort()))
         page.set_default_timeout(1000 * _PATIENCE_S)
         try:
             yield page
@@ -105,24 +111,58 @@ def run_all(page: Any, address: str, notebook: str) -> list[str]:
     """Open a notebook, run all cells, wait until the last has ended; returns the errors that it shows."""
     page.goto(f"{address}lab/tree/{notebook}?reset")
     page.wait_for_function(_READY)
+    page.wait_for_timeout(_SETTLE_MS)
     page.evaluate(_RUN_ALL)
     return page.evaluate(_ERRORS)
 
 
-def move_a_slider(page: Any) -> float:
-    """Press an arrow on the first slider whose widget shows a picture; seconds until there is another picture."""
-    shown = page.locator(".widget-interact").filter(has=page.locator(".noUi-handle")).first
-    picture = shown.locator("img").first
-    before = picture.get_attribute("src")
-    shown.locator(".noUi-handle").first.focus()
+def move_a_slider(page: Any, which: int = 0) -> float:
+    """Press an arrow on the first slider of the widget of this number; seconds until one of its pictures is another."""
+    shown = page.locator(".jp-OutputArea-output").filter(has=page.locator(_HANDLE)).nth(which)
+    shown.locator(_HANDLE).first.focus()
+    before = _still(shown)
     started = time.monotonic()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function(
-        "([picture, before]) => document.contains(picture) ? picture.src !== before : true",
-        arg=[picture.element_handle(), before],
-    )
-    after = shown.locator("img").first
-    after.wait_for()
-    if after.get_attribute("src") == before:
-        raise AssertionError("the slider moved, and the picture is the same")
+    now = before
+    while not now or now == before:
+        if time.monotonic() - started > _PATIENCE_S:
+            raise AssertionError(f"a slider of widget {which} moved, and its pictures are the same")
+        now = _pictures(shown)
     return time.monotonic() - started
+
+
+def count_sliders(page: Any) -> int:
+    """How many outputs of the notebook have a slider."""
+    return page.locator(".jp-OutputArea-output").filter(has=page.locator(_HANDLE)).count()
+
+
+def _still(shown: Any) -> list[bytes]:
+    """A widget's pictures, when there are some that show something, and they no longer change."""
+    until = time.monotonic() + _PATIENCE_S
+    before, now = [], _pictures(shown)
+    while not now or now != before or any(map(_blank, now)):
+        if time.monotonic() > until:
+            raise AssertionError(f"after {_PATIENCE_S} s a widget has {len(now)} pictures, or an empty one")
+        shown.page.wait_for_timeout(300)
+        before, now = now, _pictures(shown)
+    return now
+
+
+def _pictures(shown: Any) -> list[bytes]:
+    """A widget's pictures and 3-D views as they are on the screen, PNG each; [] while they are being replaced."""
+    from playwright.sync_api import Error
+
+    try:
+        places = [place for place in shown.locator("canvas, img").all() if _large(place.bounding_box())]
+        return [place.screenshot(animations="disabled") for place in places]
+    except Error:
+        return []
+
+
+def _large(box: dict[str, float] | None) -> bool:
+    return box is not None and min(box["width"], box["height"]) > 150
+
+
+def _blank(png: bytes) -> bool:
+    """Of one colour, nearly: nothing is drawn yet."""
+    return float(imread(io.BytesIO(png))[..., :3].std()) < 0.01

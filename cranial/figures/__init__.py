@@ -17,42 +17,50 @@ Nothing is computed here that is not drawing.
 """
 
 from .abreast import abreast
-from .compared import comparison, score_chart
+from .compared import comparison, difference, score_chart
 from .deformation import bent, descent_curves, field_maps, trade_off
 from .disagreement import disagreement, symmetric_differences
 from .latents import lengths_and_distances, plane
 from .learning import loss_panels, training_cases, training_comparison, training_curves
-from .render import COLOURS, VIEWS, build_scene, camera, render
-from .sections import slices
+from .render import COLOURS, VIEWS, build_scene, camera, lay_out, render, rgb
+from .sections import bounds_mm, middle_mm, slices
 from .sets import fact_distributions, nearest_dice
 from .solids import cases, facing, population, proposals, variants, views
-from .study import dice_against_cases, methods_compared
-from .style import Figure
+from .study import cost_by_part, dice_against_cases, methods_compared
+from .style import NAMES, PAPER, Figure
 
 __all__ = [
     "COLOURS",
+    "NAMES",
+    "PAPER",
     "VIEWS",
     "Figure",
     "abreast",
     "bent",
+    "bounds_mm",
     "build_scene",
     "camera",
     "cases",
     "comparison",
+    "cost_by_part",
     "descent_curves",
     "dice_against_cases",
+    "difference",
     "disagreement",
     "facing",
     "fact_distributions",
     "field_maps",
+    "lay_out",
     "lengths_and_distances",
     "loss_panels",
     "methods_compared",
+    "middle_mm",
     "nearest_dice",
     "plane",
     "population",
     "proposals",
     "render",
+    "rgb",
     "score_chart",
     "slices",
     "symmetric_differences",

@@ -19,30 +19,38 @@ def comparison(reference: Volume, predicted: Volume, defective: Volume, *, score
     score: words about how well they agree, for the title, such as "DSC 0.91".
     Raises ValueError where the grids differ in shape.
     """
-    if not reference.shape == predicted.shape == defective.shape:
-        raise ValueError(f"reference, predicted and defective have shapes {reference.shape}, {predicted.shape}, "
-                         f"{defective.shape}; bring them onto one grid with volume.resample")
-    truth, found = reference.mask, predicted.mask
-    difference = {
-        "bone": defective,
-        "agreed": defective.with_mask(truth & found),
-        "missed": defective.with_mask(truth & ~found),
-        "extra": defective.with_mask(found & ~truth),
-    }
-    view = facing(reference if truth.any() else predicted, defective)
+    differing = difference(reference, predicted, defective)
+    view = facing(reference if reference.mask.any() else predicted, defective)
     pieces = {"implant": reference, "proposal": predicted}
     at_mm = middle_mm(pieces)
     low, high = bounds_mm(pieces)
     across_mm = 1.3 * float((high - low).max())
     with figure(13, 3.3, "   ".join(part for part in (title, score) if part)) as drawn:
         panels = drawn.subplots(1, 5)
-        solids = ({"bone": defective, "implant": reference}, {"bone": defective, "proposal": predicted}, difference)
+        solids = ({"bone": defective, "implant": reference}, {"bone": defective, "proposal": predicted}, differing)
         for axes, layers, name in zip(panels, solids, ("truth", "proposal", "difference"), strict=False):
             show(axes, render(build_scene(layers, detail_vox=200), view=view, size=300), name)
         for axes, plane in zip(panels[3:], ("axial", "coronal"), strict=True):
             section(axes, {"bone": defective, **pieces}, plane, at_mm, across_mm=across_mm)
         key(drawn, ["implant", "proposal", "agreed", "missed", "extra"])
     return drawn
+
+
+def difference(reference: Volume, predicted: Volume, defective: Volume) -> dict[str, Volume]:
+    """Layers: the bone, what truth and proposal have in common, what only the truth has and what only the proposal.
+
+    Raises ValueError where the grids differ in shape.
+    """
+    if not reference.shape == predicted.shape == defective.shape:
+        raise ValueError(f"reference, predicted and defective have shapes {reference.shape}, {predicted.shape}, "
+                         f"{defective.shape}; bring them onto one grid with volume.resample")
+    truth, found = reference.mask, predicted.mask
+    return {
+        "bone": defective,
+        "agreed": defective.with_mask(truth & found),
+        "missed": defective.with_mask(truth & ~found),
+        "extra": defective.with_mask(found & ~truth),
+    }
 
 
 def score_chart(scores: Mapping[str, Sequence[float]], cases: Sequence[str], *, score: str = "DSC",

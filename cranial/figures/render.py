@@ -28,6 +28,16 @@ _AMBIENT_MM = 18.0  # bone nearer than this takes light away
 
 
 @dataclass(frozen=True)
+class Laid:
+    """Occupancy of each layer, float32 (layers, I, J, K), on a grid along L, P, S."""
+
+    occupancy: np.ndarray
+    first_mm: np.ndarray  # (3,) centre of voxel 0
+    spacing_mm: float
+    coarsest_mm: float  # edge of a voxel of the layers, at the most
+
+
+@dataclass(frozen=True)
 class Scene:
     """Occupancy of each layer, float32 (layers, I, J, K), on a grid along L, P, S; colours (layers, 3) in [0, 1]."""
 
@@ -46,6 +56,18 @@ class Scene:
 
 
 def build_scene(layers: Mapping[str, Volume], *, detail_vox: int = 240) -> Scene:
+    """What `render` draws, of layers laid out as `lay_out` does, and raising as it does."""
+    from scipy.ndimage import gaussian_filter
+
+    laid = lay_out(layers, detail_vox=detail_vox)
+    occupancy = laid.occupancy
+    total = occupancy[0] if len(occupancy) == 1 else np.minimum(occupancy.sum(axis=0), 1)
+    soft = gaussian_filter(total, 1.3 * max(laid.coarsest_mm / laid.spacing_mm, 1), truncate=2.0)
+    colours = np.array([rgb(name) for name in layers])
+    return Scene(occupancy, total, soft, _leaps(total), colours, laid.first_mm, laid.spacing_mm)
+
+
+def lay_out(layers: Mapping[str, Volume], *, detail_vox: int) -> Laid:
     """Bring layers, named as in COLOURS, to a common grid of at most about `detail_vox` voxels a side.
 
     Raises ValueError for a name without a colour, and when all layers are empty.
@@ -67,11 +89,8 @@ def build_scene(layers: Mapping[str, Volume], *, detail_vox: int = 240) -> Scene
     for field, (name, volume) in zip(occupancy, layers.items(), strict=True):
         if name in boxes:
             gaussian_filter(sample(volume.mask, volume.affine, shape, onto), 0.7, output=field, truncate=2.5)
-    total = occupancy[0] if len(occupancy) == 1 else np.minimum(occupancy.sum(axis=0), 1)
     coarsest_mm = max(max(layers[n].spacing_mm) for n in boxes)
-    soft = gaussian_filter(total, 1.3 * max(coarsest_mm / spacing_mm, 1), truncate=2.0)
-    colours = np.array([rgb(name) for name in layers])
-    return Scene(occupancy, total, soft, _leaps(total), colours, onto[:3, 3], float(spacing_mm))
+    return Laid(occupancy, onto[:3, 3], float(spacing_mm), coarsest_mm)
 
 
 def render(layers: Mapping[str, Volume] | Scene, *, view: tuple[float, float] | str = (30.0, 15.0), size: int = 360,

@@ -90,6 +90,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def _sentence(error: Any, model: type[Params]) -> str:
     """One pydantic error as 'key = value: what was expected'."""
+    expected = re.sub(r"^(Input|Value error,|Assertion failed,)\s+", "", error["msg"])
+    if not error["loc"]:  # of the whole: what its keys say does not go together
+        return expected
     *parents, last = error["loc"]
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
@@ -97,7 +100,6 @@ def _sentence(error: Any, model: type[Params]) -> str:
         return inside + unknown_key(last, _model_at(model, parents).model_fields)
     if error["type"] == "missing":
         return f"'{key}' is missing; add a line '{key}: ...'"
-    expected = re.sub(r"^(Input|Value error,|Assertion failed,)\s+", "", error["msg"])
     return f"{key} = {json.dumps(error['input'])} {expected}"
 
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from cranial.config import ConfigError, Params, load, read_yaml, unknown_key
+from cranial.config import ConfigError, Params, check, load, read_yaml, unknown_key
 
 
 class Optimizer(Params):
@@ -141,3 +141,18 @@ def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path):
 
 def test_an_unknown_key_of_nothing_says_so():
     assert unknown_key("steps", []) == "unknown key 'steps'; the known ones are: none"
+
+
+def test_keys_that_do_not_go_together_are_told_in_the_model_s_own_words():
+    class Range(Params):
+        low: int
+        high: int
+
+        @model_validator(mode="after")
+        def _ordered(self) -> "Range":
+            if self.low > self.high:
+                raise ValueError(f"low is {self.low}, high {self.high}; give low <= high")
+            return self
+
+    with pytest.raises(ConfigError, match=r"^range\.yaml: low is 2, high 1; give low <= high$"):
+        check({"low": 2, "high": 1}, Range, where="range.yaml")

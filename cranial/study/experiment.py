@@ -57,26 +57,28 @@ class Reconstructed:
 
 
 def pools(mix: Mix) -> dict[str, StoredCases]:
-    """The cases of a mix by set, the real ones first. Raises ValueError for a set in which no case is left."""
+    """The cases of a mix by set, the real ones first; of a set that the gates left nothing of, none.
+
+    Raises ValueError where there is no real case.
+    """
     found = {"real": StoredCases(CaseStore.open(mix.real))}
+    if not len(found["real"]):
+        raise ValueError(f"{mix.real} holds no case to train on; make it first, with other cases or a finer cube")
     for name, folder in mix.sets.items():
         store = CaseStore.open(folder)
         found[name] = StoredCases(store, store.present()[: mix.counts[name]])
-    empty = [name for name, pool in found.items() if not len(pool)]
-    if empty:
-        raise ValueError(
-            f"no case of {', '.join(empty)} passed the gates; train that generator longer, or take it out of the row"
-        )
     return found
 
 
 def train_row(mix: Mix, folder: Path | str, *, accelerator: str = "auto", progress: bool = True) -> Trained:
     """Train, or go on from the last checkpoint. Each pool is drawn from in proportion to its cases.
 
+    A set without a case adds nothing, and metrics.json says 0 of it: that too is something found out about who made it.
     Raises as `pools` and `train_mix`.
     """
     shown = pools(mix)
-    result = train_mix(mix.training, list(shown.values()), folder, accelerator=accelerator, progress=progress)
+    given = [pool for pool in shown.values() if len(pool)]
+    result = train_mix(mix.training, given, folder, accelerator=accelerator, progress=progress)
     sets = {name: len(pool) for name, pool in shown.items()}
     trained = Trained(result, sets.pop("real"), sets)
     _write(Path(folder) / _SHOWN, {"seconds": result.seconds, "real_cases": trained.real_cases, "sets": sets})

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..config import ConfigError, load
+from ..config import ConfigError, load, read_yaml
 from ..synthesis.recipe import GeneratorRecipe
 from ..synthesis.trained import load_generator
 from . import rates
@@ -132,7 +132,8 @@ class _Planner:
                 "generator": file, "count": entry.count, "strategy": entry.strategy, "choices": entry.choices,
                 "copy_above": entry.copy_above, "seed": entry.seed,
             }
-            key, cost = _digest(recipe | {"generator": what}), rates.sampled(study, entry)
+            method = read_yaml(study.recipes / f"{entry.generator}.yaml")["method"]
+            key, cost = _digest(recipe | {"generator": what}), rates.sampled(study, entry, method)
         folder = f"{ROOT}/sets/{name}-{key}"
         jobs = []
         for part in range(entry.shards):
@@ -170,18 +171,17 @@ class _Planner:
         self.add(f"evaluate/{row}-seed_{seed}", "evaluate", values, needs, rates.evaluated(study))
 
     def tables(self) -> None:
-        """What is told from all rows."""
+        """What is told from all rows, by the lesson on evaluation."""
         needs = tuple(name for name in self.jobs if name.startswith("evaluate/"))
-        planned = [
-            {"row": row, "label": entry.label, "tables": list(entry.tables)} for row, entry in self.study.rows.items()
-        ]
-        values = {"scores": f"{ROOT}/rows", "tables": f"{ROOT}/tables", "planned": planned}
-        self.add("tables/all", "tables", values, needs, rates.Cost(20.0))
+        self.files["study.yaml"] = self.study.model_dump(mode="json", exclude_defaults=True)
+        values = {"folder": f"{ROOT}/rows", "study": f"{ROOT}/study.yaml", "output_dir": ROOT}
+        self.add("tables/all", "09_evaluation", values, needs, rates.Cost(30.0))
 
     def add(self, name: str, notebook: str, values: dict[str, Any], needs: tuple[str, ...], cost: rates.Cost) -> str:
         kind = name.partition("/")[0]
         resources = self.study.resources.get(kind) or _USUAL.get(kind, Resources())
-        self.jobs.setdefault(name, Job(name, f"{_BATCH}/{notebook}.ipynb", values, needs, resources, cost))
+        book = f"{'notebooks' if kind == 'tables' else _BATCH}/{notebook}.ipynb"
+        self.jobs.setdefault(name, Job(name, book, values, needs, resources, cost))
         return name
 
 

@@ -13,34 +13,52 @@ MB_A_CASE = 0.065  # of a stored case at 256^3, as cranial/skulls/store.py packs
 
 @dataclass(frozen=True)
 class Rate:
-    """Core-seconds of one unit of work at one side of the cube; more voxels take more in proportion."""
+    """Core-seconds of one unit of work at one side of the cube; more voxels take more in proportion.
+
+    widths, patch: of the network that was timed, where there is one: another takes more as its convolutions do.
+    """
 
     seconds: float
     side: int
     unit: str
     source: str
+    widths: tuple[int, ...] = ()
+    patch: int = 1
 
-    def core_seconds(self, units: float, side: int) -> float:
-        """What so many units take at another side."""
-        return units * self.seconds * (side / self.side) ** 3
+    def core_seconds(self, units: float, side: int, *, widths: tuple[int, ...] = (), patch: int = 1) -> float:
+        """What so many units take at another side, with another network."""
+        network = _work(widths, patch) / _work(self.widths, self.patch) if widths else 1.0
+        return units * self.seconds * (side / self.side) ** 3 * network
 
 
-_TRAINED = "log.jsonl of the training of params/laptop/generators, two cores"
-_MEASURED = "cranial batch demo, one core"
+def _work(widths: tuple[int, ...], patch: int) -> float:
+    """Multiplications of a network's convolutions for each voxel of the cube, but for a factor."""
+    return sum(width**2 / 8**level for level, width in enumerate(widths)) / patch**3
+
+
+_TRAINED = "log.jsonl of the trainings of params/laptop/generators, two cores"
+_TIMED = "process time on one core, November 2026"
+_SAMPLED = "case sampled, looked for among 2000, and tried at the gates"
+_LIKE = {"intro_vae": "vae", "soft_intro_vae": "vae"}  # which samples as another does
+_DEEP, _SHORT = (16, 32, 64, 128), (16, 32, 64)
 RATES = {
-    "vae": Rate(0.20, 64, "case and step", _TRAINED),
-    "vqvae": Rate(0.21, 64, "case and step", _TRAINED),
-    "intro_vae": Rate(0.63, 64, "case and step", _TRAINED),
-    "soft_intro_vae": Rate(0.71, 64, "case and step", _TRAINED),
-    "wgan_gp": Rate(0.26, 64, "case and step, critic turns included", _TRAINED),
+    "vae": Rate(0.20, 64, "case and step", _TRAINED, _SHORT, 2),
+    "vqvae": Rate(0.21, 64, "case and step", _TRAINED, _SHORT, 2),
+    "intro_vae": Rate(0.63, 64, "case and step", _TRAINED, _DEEP, 2),
+    "soft_intro_vae": Rate(0.71, 64, "case and step", _TRAINED, _DEEP, 2),
+    "wgan_gp": Rate(0.26, 64, "case and step, critic turns included", _TRAINED, (32, 64, 128), 4),
     "ldm_vae": Rate(0.036, 64, "case and step", _TRAINED),
     "ldm_vqvae": Rate(0.07, 64, "case and step", _TRAINED),
-    "phantom": Rate(1.0, 64, "phantom skull", _MEASURED),
-    "case": Rate(0.1, 64, "case drawn, laid and stored", _MEASURED),
-    "register": Rate(1.0, 32, "pair, 200 iterations", _MEASURED),
-    "sample": Rate(0.1, 32, "case sampled, compared and stored", _MEASURED),
-    "reconstruct": Rate(0.1, 32, "case and step", _MEASURED),
-    "evaluate": Rate(0.1, 32, "test case", _MEASURED),
+    "phantom": Rate(0.64, 64, "phantom skull", _TIMED),
+    "case": Rate(0.035, 64, "case drawn, laid and stored", _TIMED),
+    "register": Rate(0.53, 64, "pair, 4 x 50 iterations", _TIMED),
+    "sample of vae": Rate(0.05, 64, _SAMPLED, _TIMED),
+    "sample of wgan_gp": Rate(0.02, 64, _SAMPLED, _TIMED),
+    "sample of ldm_vae": Rate(0.60, 64, _SAMPLED + ", 50 steps", _TIMED),
+    "sample of ldm_vqvae": Rate(0.60, 64, _SAMPLED + ", 50 steps", _TIMED),
+    "sample of vqvae": Rate(0.47, 64, _SAMPLED, _TIMED),
+    "reconstruct": Rate(0.076, 64, "case and step", _TIMED, _SHORT, 2),
+    "evaluate": Rate(0.09, 64, "test case", _TIMED),
 }
 
 
@@ -66,7 +84,9 @@ def prepare(study: Study, source: CaseSource) -> Cost:
 
 def generator(recipe: GeneratorRecipe) -> Cost:
     """Of a generator's training; a VQVAE's prior counted as steps of latent diffusion, which has an embedding too."""
-    seconds = _core_seconds(recipe.method, recipe.steps * recipe.batch, recipe.side)
+    cases = recipe.steps * recipe.batch
+    shape = {} if recipe.autoencoder else {"widths": recipe.widths, "patch": recipe.patch}
+    seconds = RATES[recipe.method].core_seconds(cases, recipe.side, **shape)
     prior = recipe.settings.get("prior_steps", 0) * recipe.settings.get("prior_batch", recipe.batch)
     return Cost(START_SECONDS + seconds + _core_seconds("ldm_vqvae", prior, recipe.side), 40.0)
 
@@ -77,15 +97,17 @@ def registered(study: Study, entry: SetEntry) -> Cost:
     return Cost(START_SECONDS + seconds, _disk_mb(entry.count, study.side))
 
 
-def sampled(study: Study, entry: SetEntry) -> Cost:
-    """Of a set by a generator."""
-    seconds = _core_seconds("sample", entry.count, study.side)
+def sampled(study: Study, entry: SetEntry, method: str) -> Cost:
+    """Of a set by a generator of this method."""
+    seconds = _core_seconds(f"sample of {_LIKE.get(method, method)}", entry.count, study.side)
     return Cost(START_SECONDS + seconds, _disk_mb(entry.count, study.side))
 
 
 def trained(study: Study) -> Cost:
     """Of a row's training with one seed."""
-    seconds = _core_seconds("reconstruct", study.training.steps * study.training.batch, study.side)
+    recipe = study.training
+    shape = {"widths": recipe.widths, "patch": recipe.patch}
+    seconds = RATES["reconstruct"].core_seconds(recipe.steps * recipe.batch, study.side, **shape)
     return Cost(START_SECONDS + seconds, 15.0)
 
 

@@ -111,8 +111,8 @@ class Scores:
 
     @property
     def baseline(self) -> Method | None:
-        """The row without augmentation: no geometric setting, no synthetic case. None if it has not been run."""
-        plain = [m for m in self.methods.values() if m.first.geometric == "none" and not m.first.synthetic_cases]
+        """The row without augmentation: no geometric setting, no synthetic set. None if it has not been run."""
+        plain = [m for m in self.methods.values() if m.first.geometric == "none" and not m.first.sets]
         return plain[0] if plain else None
 
     def of_table(self, table: str) -> list[Method]:

@@ -197,3 +197,29 @@ def test_the_clinical_case_runs_and_leaves_a_report_with_files_that_open(tmp_pat
     text = (run_dir / "report.md").read_text(encoding="utf-8")
     assert ("case.nrrd" in text) == from_file and f"{piece.volume_mm3 / 1000:.2f}" in text
     assert {"report.html", "view.html"} <= {path.name for path in run_dir.iterdir()}
+
+
+def test_the_evaluation_trains_an_example_where_there_is_no_study_and_writes_every_table(tmp_path):
+    run_dir = run("09_evaluation", tmp_path, folder=str(tmp_path / "none"))
+    assert len(list((run_dir / "figures").glob("cell_*.png"))) == 3
+    assert {f"table_{n}.{kind}" for n in (2, 3, 5, 6) for kind in ("csv", "md", "tex")} == {
+        path.name for path in (run_dir / "tables").iterdir()
+    }
+    shown = ["".join(data.get("text/markdown", "")) for data in outputs(run_dir)]
+    assert any("| No Aug |" in text for text in shown) and any("| ours: " in text for text in shown)
+
+
+def test_the_evaluation_reads_a_study_that_is_there_and_says_what_it_lacks(tmp_path):
+    from study_runs import write_study
+
+    run_dir = run("09_evaluation", tmp_path, folder=str(write_study(tmp_path / "study")))
+    assert not (run_dir / "example").exists()
+    assert len(list((run_dir / "figures").glob("cell_*.png"))) == 2
+    shown = ["".join(data.get("text/markdown", "")) for data in outputs(run_dir)]
+    assert any("have not kept what they proposed" in text for text in shown)
+
+
+def test_the_cost_is_counted(tmp_path, recipes):
+    run_dir = run("10_cost", tmp_path, recipes=str(recipes))
+    assert len(list((run_dir / "figures").glob("cell_*.png"))) == 2
+    assert any("more than 100,000" in "".join(data.get("text/markdown", "")) for data in outputs(run_dir))

@@ -50,6 +50,21 @@ def test_a_method_is_a_line_with_a_dot_a_case_and_one_without_a_case_is_said_to_
         assert dashed.get_xdata()[0] == np.median(methods["no aug"])
 
 
+def test_hours_are_a_bar_a_part_coloured_by_what_it_waits_for():
+    hours = {"registration": 20.0, "vae": 300.0, "rows": 100.0}
+    bound = {"registration": "memory", "vae": "arithmetic", "rows": "arithmetic"}
+    (axes,) = figures.cost_by_part(hours, unit="A100 hours", bound=bound).axes
+    assert axes.get_xlabel() == "A100 hours"
+    assert [bar.get_width() for bar in axes.patches] == [20, 300, 100]
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(hours)
+    colours = [bar.get_facecolor() for bar in axes.patches]
+    assert colours[0] != colours[1] == colours[2]
+    (axes,) = figures.cost_by_part(hours, unit="GB").axes
+    assert len({bar.get_facecolor() for bar in axes.patches}) == 1
+    with pytest.raises(ValueError, match="costs holds no part; give at least one"):
+        figures.cost_by_part({}, unit="GB")
+
+
 def test_methods_compared_needs_a_method():
     with pytest.raises(ValueError, match="values holds no method; give the scores of at least one"):
         figures.methods_compared({"seen": {}})

@@ -25,6 +25,14 @@ TINY: dict[str, dict[str, Any]] = {
         "unseen_styles": ["skullfix", "bilateral"], "unseen_spacing_mm": 3.0,
     },
     "08_clinical_case": {"method": "mirror", "phantom_spacing_mm": 3.0},
+    "09_evaluation": {
+        "example_steps": 2, "example_seeds": [0], "example_phantoms": 3, "example_unseen": 2,
+        "example_spacing_mm": 5.0, "example_registered": 12,
+    },
+    "10_cost": {
+        "study": str(REPOSITORY / "params" / "study" / "demo.yaml"), "train_side": 16, "descent_side": 16,
+        "store_side": 32, "store_cases": 1,
+    },
 }  # fmt: skip
 
 

@@ -1,10 +1,12 @@
-"""What a study found: Dice against the number of synthetic cases (Figure 5), and method beside method (Figure 7)."""
+"""What a study found and what it costs: Dice against the number of synthetic cases (Figure 5), method beside method
+(Figure 7), hours part by part.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from ..statistics import Interval
@@ -13,6 +15,7 @@ from .style import FAINT, INK, Figure, figure
 _COLOURS = {"seen": "#2f7fc1", "unseen": "#e2802b"}
 _OTHERS = ("#7fb685", "#8d6cab", "#d1495b", "#5f6b7a")
 _MARKERS = "osD^v"
+_BOUND = {"arithmetic": "#2f7fc1", "memory": "#e2802b"}
 
 
 def dice_against_cases(points: Sequence[tuple[str, int, str, Interval]], *, title: str = "") -> Figure:
@@ -108,3 +111,27 @@ def _box(axes: Axes, scores: np.ndarray, place: int) -> None:
     axes.add_patch(box).set_zorder(3)
     axes.vlines(middle, place - 0.16, place + 0.16, color=INK, lw=2.2, zorder=4)
 
+
+
+def cost_by_part(costs: Mapping[str, float], *, unit: str, bound: Mapping[str, str] | None = None,
+                 title: str = "") -> Figure:
+    """What each part of a study costs, a bar each; unit: what is counted, such as "A100 hours".
+
+    bound: what each part waits for, "arithmetic" or "memory", as colours. Raises ValueError without a part.
+    """
+    if not costs:
+        raise ValueError("costs holds no part; give at least one")
+    with figure(9.5, 1.2 + 0.3 * len(costs) + 0.3 * bool(title), title) as drawn:
+        axes = drawn.subplots()
+        for place, (name, value) in enumerate(costs.items()):
+            axes.barh(place, value, height=0.7, color=_BOUND[bound[name]] if bound else FAINT)
+            axes.text(value, place, f" {value:,.0f}" if value >= 10 else f" {value:.2g}", va="center", fontsize=9)
+        axes.set(yticks=range(len(costs)), yticklabels=list(costs), ylim=(len(costs) - 0.5, -0.5), xlabel=unit,
+                 xlim=(0, 1.12 * max(costs.values())))
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        if bound:
+            patches = [Patch(color=colour, label=f"{name} takes longer") for name, colour in _BOUND.items()]
+            drawn.legend(handles=patches, loc="outside lower left", ncols=2)
+    return drawn

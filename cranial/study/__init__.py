@@ -9,7 +9,12 @@ orphans     what has a killed run left in Slurm?
 cases       which real cases does it train on, and which does it try?
 experiment  what becomes of one row with one seed?
 scores      what did the runs measure?
+kept        what did a run propose, case by case, to look at?
 compare     which row is better than the baseline, by how much, and how sure is that?
 tables      how do Tables 2 to 6 read?
 literature  what have others reported?
+example     what does a study look like that takes a minute?
+work        how much work is a piece of code?
+cost        what would the whole study cost at its own resolution?
+here        how fast is this machine at what that is made of?
 """

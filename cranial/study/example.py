@@ -31,8 +31,8 @@ class Example(Params):
     spacing_mm: float = Field(default=4.0, gt=0, le=8)
     styles: tuple[str, ...] = ("parietotemporal", "bilateral", "craniotomy")
     registered: int = Field(default=32, gt=1, description="synthetic cases drawn; some fail the gates")
-    steps: int = Field(default=60, gt=0)
-    batch: int = Field(default=4, gt=0)
+    steps: int = Field(default=120, gt=0)
+    batch: int = Field(default=2, gt=0)
     widths: tuple[int, ...] = (8, 16, 32)
     seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
 
@@ -89,8 +89,8 @@ def make_example(recipe: Example, folder: Path | str, *, progress: bool = True) 
 
 _ROWS = {  # row -> label, tables, geometric setting, share of the registered cases
     "no_aug": ("No Aug", ["2", "3", "5"], "none", 0.0),
-    "geo": ("Geo", ["2", "5"], "heavy", 0.0),
+    "geo": ("Geo", ["2", "5"], "basic", 0.0),
     "ir_few": ("IR, few", ["figure_5"], "none", 0.25),
     "ir": ("IR", ["3", "5", "figure_5"], "none", 1.0),
-    "geo_ir": ("Geo + IR", ["5"], "heavy", 1.0),
+    "geo_ir": ("Geo + IR", ["5"], "basic", 1.0),
 }

@@ -151,13 +151,17 @@ def test_what_the_workflow_reads_has_no_placeholder_left(recipes, tmp_path):
 def test_a_generator_that_is_trained_already_is_taken_only_if_it_is_the_same(recipes, tmp_path):
     fresh = planned(recipes)
     recipe = GeneratorRecipe(**next(values for name, values in fresh.files.items() if "/vae-" in name))
-    torch.manual_seed(0)
     (tmp_path / "vae").mkdir()
-    save_generator(tmp_path / "vae" / "generator.safetensors", untrained(recipe, tmp_path), recipe, edge_mm=215.0)
+    vae = untrained(recipe, tmp_path)
+    save_generator(tmp_path / "vae" / "generator.safetensors", vae, recipe, edge_mm=215.0)
     plan = planned(recipes, trained=str(tmp_path))
     assert names(plan, "generator") == ["ldm_vae"], "the VAE is there"
     drawn = next(job for job in plan.of_kind("sample") if "drawn" in job.name)
     assert drawn.values["recipe"]["generator"] == str(tmp_path / "vae" / "generator.safetensors") and not drawn.needs
+    torch.nn.init.zeros_(next(vae.networks().parameters()))
+    save_generator(tmp_path / "vae" / "generator.safetensors", vae, recipe, edge_mm=215.0)
+    other = next(job for job in planned(recipes, trained=str(tmp_path)).of_kind("sample") if "drawn" in job.name)
+    assert other.name != drawn.name, "other weights, another set"
     longer = planned(recipes, trained=str(tmp_path), train={"phantoms": 3, "cases": 7})
     assert sorted(names(longer, "generator")) == ["ldm_vae", "vae"], "other cases, another VAE"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 def batch(options: argparse.Namespace) -> None:
     """The whole study at a scale, or what is still missing of it."""
     from cranial.report import table
+    from cranial.study import rates
     from cranial.study.batch import run_study, summary
     from cranial.study.planner import make_plan
     from cranial.study.recipe import load_study
@@ -15,6 +16,7 @@ def batch(options: argparse.Namespace) -> None:
     folder = options.output or Path("outputs/study") / scale
     plan = make_plan(scale, study)
     print(table(summary(plan)))
+    print(f"Guessed from times of one core; a GPU is taken for {rates.GPU_TIMES:g} of them: cranial/study/rates.py.")
     for note in plan.skipped:
         print(f"skipped  {note}")
     print(flush=True)

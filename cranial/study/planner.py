@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from ..config import ConfigError, load, read_yaml
 from ..synthesis.recipe import GeneratorRecipe
 from ..synthesis.trained import load_generator
@@ -77,7 +79,8 @@ class _Planner:
         recipe = self.recipe(load(path, GeneratorRecipe))
         ready = None if study.trained is None else study.trained / name / "generator.safetensors"
         if ready is not None and ready.exists() and load_generator(ready).recipe == recipe:
-            return (), str(ready.resolve()), _digest(recipe.model_dump(mode="json"), "as trained")
+            with safe_open(ready, framework="pt") as file:  # trained again, it would make another set
+                return (), str(ready.resolve()), _digest(file.metadata()["sha256"])
         needs: list[str] = [] if recipe.cases is None else [self.real[0]]
         changes: dict[str, Path] = {}
         for field in ("autoencoder", "start_from"):

@@ -7,12 +7,14 @@ browser's share (receiving and drawing) is not in it. The generator of 04 and 05
 and the surfaces drawn are those of a phantom in a cube as large as theirs.
 """
 
+import io
 import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
@@ -97,15 +99,16 @@ def notebooks() -> Iterator[tuple[str, Callable[[], None]]]:
 def main() -> None:
     """Push every slider some times and print the medians."""
     measured = {}
-    for name, push in notebooks():
-        push()
-        clock, cpu = [], []
-        for _ in range(MOVES):
-            begun, begun_cpu = time.perf_counter(), time.thread_time()
+    with redirect_stdout(io.StringIO()):  # outside a notebook, widgets clear the terminal's lines
+        for name, push in notebooks():
             push()
-            clock.append(1000 * (time.perf_counter() - begun))
-            cpu.append(1000 * (time.thread_time() - begun_cpu))
-        measured[name] = {"ms": round(statistics.median(clock), 1), "cpu_ms": round(statistics.median(cpu), 1)}
+            clock, cpu = [], []
+            for _ in range(MOVES):
+                begun, begun_cpu = time.perf_counter(), time.thread_time()
+                push()
+                clock.append(1000 * (time.perf_counter() - begun))
+                cpu.append(1000 * (time.thread_time() - begun_cpu))
+            measured[name] = {"ms": round(statistics.median(clock), 1), "cpu_ms": round(statistics.median(cpu), 1)}
     print(json.dumps({"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(),
                       "load": os.getloadavg()[0], "moves": MOVES, "widgets": measured}, indent=2))
 

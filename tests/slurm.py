@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -29,7 +30,7 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
@@ -80,15 +81,20 @@ class Slurm:
         lines = self.ask("squeue", "--noheader", f"--states={state}", "--format=%i|%j|%T|%k").splitlines()
         return [Job(*line.split("|", 3)) for line in lines]
 
-    def wait(self, comment: str, state: str, *, number: str = "", timeout_s: float = 120) -> Job:
-        """The job of this comment, in which Snakemake names rule and wildcards, as soon as it is in this state."""
+    def job(self, number: str) -> Job:
+        """One job."""
+        (found,) = (job for job in self.jobs() if job.number == number)
+        return found
+
+    def wait(self, comment: str, state: str, *, name: str = "", timeout_s: float = 60) -> Job:
+        """A job in this state whose comment (Snakemake's rule and wildcards) begins so, as soon as there is one."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
             for job in self.jobs():
-                if job.state == state and job.comment == comment and number in ("", job.number):
+                if job.state == state and job.comment.startswith(comment) and job.name.startswith(name):
                     return job
             time.sleep(0.2)
-        raise TimeoutError(f"no job {comment} became {state} in {timeout_s} s; there are {self.jobs()}")
+        raise TimeoutError(f"no job {comment or name} became {state} in {timeout_s} s; there are {self.jobs()}")
 
 
 def why_no_slurm() -> str | None:
@@ -107,18 +113,21 @@ def a_slurm() -> Iterator[Slurm]:
     with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         environment = _write(folder)
-        with ExitStack() as daemons:
-            daemons.enter_context(_running(_MUNGED.format(folder=folder), environment, folder))
-            _wait_for((folder / "munge.socket").exists, folder)
-            daemons.enter_context(_running("slurmctld -D -i", environment, folder))
-            daemons.enter_context(_running("slurmd -D -N localhost", environment, folder))
-            slurm = Slurm(environment)
-            _wait_for(lambda: "idle" in slurm.ask("sinfo", "--noheader", "--format=%T"), folder)
-            try:
-                yield slurm
-            finally:
-                slurm.ask("scancel", "--user=root")
-                _wait_for(lambda: not slurm.ask("squeue", "--noheader"), folder)
+        try:
+            with ExitStack() as daemons:
+                daemons.enter_context(_running(_MUNGED.format(folder=folder), environment, folder))
+                _wait_for((folder / "munge.socket").exists, folder)
+                daemons.enter_context(_running("slurmctld -D -i", environment, folder))
+                daemons.enter_context(_running("slurmd -D -N localhost", environment, folder))
+                slurm = Slurm(environment)
+                _wait_for(lambda: "idle" in slurm.ask("sinfo", "--noheader", "--format=%T"), folder)
+                try:
+                    yield slurm
+                finally:
+                    slurm.ask("scancel", "--user=root")
+                    _wait_for(lambda: not slurm.ask("squeue", "--noheader"), folder)
+        finally:
+            _end_what_is_left(folder)
 
 
 def _write(folder: Path) -> dict[str, str]:
@@ -157,6 +166,16 @@ def _running(command: str, environment: dict[str, str], folder: Path) -> Iterato
                 daemon.wait(timeout=_PATIENCE_S)
             except subprocess.TimeoutExpired:
                 daemon.kill()
+
+
+def _end_what_is_left(folder: Path) -> None:
+    """A process that has left its job's group is Slurm's no more; its environment still names the folder."""
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"{folder}/bin:".encode() in environment.read_bytes():
+                os.kill(int(environment.parent.name), signal.SIGKILL)
+        except OSError:
+            pass  # it has ended, or nobody may look
 
 
 def _wait_for(ready: Callable[[], bool], folder: Path) -> None:

@@ -118,6 +118,11 @@ def test_a_case_is_turned_as_its_skull_and_its_piece_even_if_the_first_is_empty(
     assert all(len(mesh.vertices) > 100 for mesh in plot.objects) and side.children[1].value == "random 1"
 
 
+def test_a_head_that_cannot_be_drawn_is_reported_with_its_choices():
+    with pytest.raises(ValueError, match=r"draw failed at the first of its choices, \{'number': 3\}; try draw"):
+        widgets.turn(lambda number: {}[number], number=(3, 5, 1, 3))
+
+
 def test_the_sections_hold_every_layer_in_the_patients_space(layers):
     view = widgets.sections(layers)
     assert view.volumes == [], "nothing is sent before there is a canvas to draw on"

@@ -25,6 +25,7 @@ def turn(draw: Callable[..., Case | Mapping[str, Volume]], *, caption: Callable[
 
     Controls as `explore` makes them, drawn while they move; mesh_mm as in `show`. caption: of the same choices, what to
     write below; None: a case's style. follow: the view turns to whatever is not bone, until its box is unticked.
+    Raises ValueError where the first head cannot be drawn.
     """
     import ipywidgets
 
@@ -47,6 +48,8 @@ def turn(draw: Callable[..., Case | Mapping[str, Volume]], *, caption: Callable[
         words.value = caption(**chosen) if caption else getattr(drawn, "style", "").replace("_", " ")
 
     controls = interactive(update, choices, auto_display=False)
+    if "boxes" not in shown:  # ipywidgets has written the error, and goes on
+        raise ValueError(f"draw failed at the first of its choices, {controls.kwargs}; try draw with these alone")
     for control in controls.children[:-1]:
         control.layout.width = "98%"
     below = [shown["boxes"], facing] if follow else [shown["boxes"]]

@@ -7,7 +7,7 @@ from .recipe import CaseSource, SetEntry, Study
 
 # Assumed, not measured: an A100 against one core of the machine that the times are from, in 3-D convolutions.
 GPU_TIMES = 150.0
-START_SECONDS = 12.0  # of a notebook: kernel, torch, figures (papermill, two cores)
+START_SECONDS = 7.0  # of a core, for a notebook that has next to nothing to do: Snakemake's cpu_time of such jobs
 MB_A_CASE = 0.065  # of a stored case at 256^3, as cranial/skulls/store.py packs it
 
 

@@ -178,6 +178,27 @@ def test_the_reconstruction_runs_and_what_it_trained_reconstructs(tmp_path, untr
     assert any("| mirror |" in "".join(data.get("text/markdown", "")) for data in outputs(run_dir))
 
 
+@pytest.mark.parametrize("from_files", [False, True], ids=["phantoms", "files"])
+def test_the_clinical_cases_run_and_leave_one_page_and_volumes(tmp_path, untrained, from_files):
+    from cranial import volume
+    from cranial.skulls.defects import cut
+    from cranial.skulls.phantom import phantom
+
+    values = {"model": str(untrained)}
+    if from_files:
+        case = cut(phantom(3, spacing_mm=3.0), "craniotomy", seed=0).defective
+        values |= {"cases": [str(volume.write(case, tmp_path / "head.nii.gz"))], "methods": ["mirror"]}
+    run_dir = run("07_clinical_cases", tmp_path, **values)
+    names = ["head"] if from_files else TINY["07_clinical_cases"]["phantom_styles"]
+    page = (run_dir / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 2 + len(names) and "src=\"figures" not in page
+    assert all(f"Disagreement in {name}" in page for name in names) and ("<th>DSC</th>" in page) == (not from_files)
+    for name in names:
+        vote = volume.read(run_dir / f"{name}_vote.nrrd", allow_empty=True)
+        assert (run_dir / f"{name}_disagreement.nrrd").exists()
+        assert not from_files or volume.same_grid(vote, case)
+
+
 @pytest.mark.parametrize("from_file", [False, True], ids=["phantom", "file"])
 def test_the_clinical_case_runs_and_leaves_a_report_with_files_that_open(tmp_path, from_file):
     from cranial import volume

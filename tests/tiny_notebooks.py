@@ -24,6 +24,10 @@ TINY: dict[str, dict[str, Any]] = {
         "side": 16, "steps": 3, "batch": 1, "widths": [4, 8], "phantoms": 1, "pool_side": 24, "validate_every": 3,
         "unseen_styles": ["skullfix", "bilateral"], "unseen_spacing_mm": 3.0,
     },
+    "07_clinical_cases": {
+        "methods": ["network", "mirror"], "proposals": 2, "phantom_styles": ["skullfix", "craniotomy"],
+        "phantom_spacing_mm": 3.0,
+    },
     "08_clinical_case": {"method": "mirror", "phantom_spacing_mm": 3.0},
     "09_evaluation": {
         "example_steps": 2, "example_seeds": [0], "example_phantoms": 3, "example_unseen": 2,

@@ -1,4 +1,7 @@
-"""Pictures of napari's window with each dock in use; it tests nothing. python tests/plugin_tour.py FOLDER [PART ...]"""
+"""Pictures of napari's window with each dock in use; it tests nothing. python tests/plugin_tour.py FOLDER [PART ...]
+
+The README's: python tests/plugin_tour.py docs/pictures napari
+"""
 
 import sys
 import time
@@ -12,7 +15,10 @@ from display import a_display, why_no_window
 if why := why_no_window():
     sys.exit(why)
 
+from PIL import Image  # noqa: E402
+
 from cranial.plugin import samples, stage  # noqa: E402
+from cranial.plugin.docks.generate import SHIPPED  # noqa: E402
 from cranial.plugin.drivers import triton_first  # noqa: E402
 from cranial.plugin.layers import labels_data, surface_of  # noqa: E402
 from cranial.skulls.defects import STYLES, cut  # noqa: E402
@@ -22,6 +28,7 @@ from cranial.volume import Volume, resample  # noqa: E402
 
 SIZE = (1600, 1000)
 SPACING_MM = 1.0
+FROM_THE_RIGHT = (-40.0, 25.0)  # where the hole of the generated sample is
 
 
 class Tour:
@@ -80,6 +87,13 @@ class Tour:
         self.wait(0.6)
         self.viewer.screenshot(str(self.folder / f"{name}.png"), canvas_only=False, flash=False)
 
+    def set(self, name: str, **values) -> None:
+        """Move fields of a dock, and wait for what follows."""
+        dock = self.show(name)
+        for field, value in values.items():
+            getattr(dock, field).value = value
+        self.wait(0.1, until=lambda: not dock.busy)
+
     def clear(self) -> None:
         """No layers, 3-D."""
         self.viewer.layers.clear()
@@ -116,6 +130,29 @@ def reconstruct(tour: Tour) -> None:
     tour.picture("implant")
 
 
+def napari(tour: Tour) -> None:
+    """The window in one picture, of few kilobytes."""
+    tour.viewer.open_sample("cranial", "parietotemporal")
+    tour.press("Reconstruct", "Reconstruct")
+    tour.press("Measure", "Measure")
+    tour.picture("napari", view=(55.0, 20.0))
+    path = tour.folder / "napari.png"
+    Image.open(path).convert("RGB").quantize(256).save(path, optimize=True)
+
+
+def generate(tour: Tour) -> None:
+    """A sample, the way to another, and along a direction; one is kept."""
+    tour.docks["Generate"].generator.value = SHIPPED
+    tour.press("Generate", "Show")
+    tour.picture("generate", FROM_THE_RIGHT)
+    tour.set("Generate", share=0.5)
+    tour.picture("generate_between", FROM_THE_RIGHT)
+    tour.docks["Generate"].amounts[0].value = 2.0
+    tour.wait(0.1, until=lambda: not tour.docks["Generate"].busy)
+    tour.press("Generate", "Keep")
+    tour.picture("generate_kept", FROM_THE_RIGHT)
+
+
 def register(tour: Tour) -> None:
     """One head bent onto another."""
     for name, item in (("fixed", 5), ("moving", 0)):
@@ -137,7 +174,7 @@ def browse(tour: Tour) -> None:
     tour.picture("convert")
 
 
-PARTS = (defect, reconstruct, register, browse)
+PARTS = (napari, generate, reconstruct, register, browse, defect)
 
 
 def main(folder: Path, names: list[str]) -> None:

@@ -454,6 +454,23 @@ def test_implant_is_made_checked_and_written(viewer, press, tmp_path, told):
     assert (tmp_path / "implant.stl").stat().st_size > 84 and dock.said.startswith("written to")
 
 
+def test_making_an_implant_tells_its_steps_and_ends_at_the_next_one_when_cancelled(viewer, qtbot):
+    case = cut(phantom(0, spacing_mm=2.0), "trephination", seed=1)
+    stage.put(viewer, layers.labels_data(case.defective, "skull"), layers.labels_data(case.implant, "piece", "implant"))
+    dock, steps = docked(viewer, ImplantDock), []
+
+    def heard(share, step):
+        steps.append(step)
+        if step == "bone":
+            dock.button("Cancel").click()
+
+    dock._work.said.connect(heard)
+    dock.button("Make").click()
+    qtbot.waitUntil(lambda: not dock.busy, timeout=300_000)
+    assert "way in" in steps and "bone" in steps and "checks" not in steps
+    assert dock.said == "stopped" and "piece, implant" not in viewer.layers
+
+
 def test_register_is_watched_level_by_level(viewer, press, case, told):
     stage.put(viewer, layers.labels_data(case.implant, "piece", "implant"))
     for name, skull in (("fixed", phantom(5, spacing_mm=COARSE_MM)), ("moving", case.defective)):

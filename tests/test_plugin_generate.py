@@ -105,7 +105,7 @@ def test_the_next_sample_and_the_way_to_another_are_seen_at_once(dock, viewer, p
     dock.share.value = 0.8
     settled(dock, qtbot)
     assert not np.array_equal(shown(viewer).mask, second) and viewer.layers[SKULL] is layer
-    press(dock, "To 0")
+    press(dock, "Reset")
     settled(dock, qtbot)
     assert np.array_equal(shown(viewer).mask, second) and dock.share.value == 0
 

@@ -21,7 +21,7 @@ from ..volume import FileHeader, Volume, resample, same_grid, to_lps
 LayerData = tuple[Any, dict[str, Any], str]
 IN_PATIENT = {"units": ("mm",) * 3, "axis_labels": ("L", "P", "S")}
 _DETAIL_VOX = 110  # along the longest side of what is drawn
-_SMOOTHINGS = 40  # of a surface, by Taubin's filter: enough for the voxels' terraces
+_SMOOTHINGS_MM2, _MOST_SMOOTHINGS = 250.0, 250  # by Taubin's filter, at an edge of 1 mm: enough for voxels' terraces
 _KEY = "cranial"  # in a layer's metadata
 
 
@@ -66,7 +66,8 @@ def surface_of(volume: Volume, name: str, role: str = "bone") -> LayerData:
     level = min(0.45, 0.5 * scene.occupancy[0].max())  # a little below 1/2, for the thinnest bone
     vertices, faces, _, _ = marching_cubes(scene.occupancy[0], level)
     mesh = Trimesh(vertices * scene.spacing_mm + scene.first_mm, faces[:, ::-1], process=False)
-    smoothing.filter_taubin(mesh, iterations=_SMOOTHINGS)  # a blur of the mask would lose thin bone
+    rounds = min(round(_SMOOTHINGS_MM2 / scene.spacing_mm**2), _MOST_SMOOTHINGS)
+    smoothing.filter_taubin(mesh, iterations=rounds)  # a blur of the mask would lose thin bone
     return surface_data(mesh.vertices, mesh.faces, surface_name(name), role, of=name)
 
 

@@ -1,6 +1,6 @@
 """What do all docks share? Fields above, buttons below them, and a foot that tells how the work goes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +39,16 @@ class Dock(QWidget):
             self._buttons[text].clicked.connect(lambda _, act=act: self.attempt(act))
         self._bar, self._cancel = QProgressBar(), QPushButton("Cancel")
         self._cancel.clicked.connect(self._work.stop)
-        for widget in (self._bar, self._cancel):  # so that nothing moves up and down with every short call
-            policy = widget.sizePolicy()
-            policy.setRetainSizeWhenHidden(True)
-            widget.setSizePolicy(policy)
         self._said, self._results = _text(), _text()
         self._form = QFormLayout()
         for field in fields:
             self._form.addRow(field.label, field.native)
         body = QVBoxLayout(self)
         body.addLayout(self._form)
-        for row in (self._buttons.values(), (self._bar, self._cancel)):
-            line = QHBoxLayout()
-            for widget in row:
-                line.addWidget(widget)
-            body.addLayout(line)
+        body.addLayout(_row(self._buttons.values()))
         body.addWidget(self._said)
         body.addWidget(self._results)
+        body.addLayout(_row((self._bar, self._cancel)))  # below, so that nothing moves with every short call
         body.addStretch()
         self.setMinimumWidth(_WIDTH)
         self._show_work()
@@ -160,6 +153,13 @@ def chosen(field: FileEdit) -> Path | None:
     """The path in a field, None where it is empty."""
     text = field.line_edit.value.strip()
     return Path(text).expanduser() if text else None
+
+
+def _row(widgets: Iterable[QWidget]) -> QHBoxLayout:
+    row = QHBoxLayout()
+    for widget in widgets:
+        row.addWidget(widget)
+    return row
 
 
 def _text() -> QLabel:

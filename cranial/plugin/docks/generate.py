@@ -39,7 +39,7 @@ class GenerateDock(Dock):
         self.amounts = [_direction(number) for number in (1, 2, 3)]
         self.folder = file_field("keep in", "d", tooltip="a set of cases; empty: as layers only")
         place = [self.strategy, self.choice, self.seed, self.index, self.other, self.share, *self.amounts]
-        buttons = {"Show": self.show_sample, "Next": self.next, "To 0": self.to_0, "Keep": self.keep}
+        buttons = {"Show": self.show_sample, "Next": self.next, "Reset": self.reset, "Keep": self.keep}
         super().__init__(napari_viewer, [self.generator, self.file, *place, self.folder], buttons)
         self._explorer: Any = None
         self._shown: tuple[Any, Any, Case] | None = None  # explorer, place and case of what is seen
@@ -76,7 +76,7 @@ class GenerateDock(Dock):
         if not self._seen():
             self.show_sample()
 
-    def to_0(self) -> None:
+    def reset(self) -> None:
         """Back to the sample itself: no way towards the other, and none along the directions."""
         for slider in (self.share, *self.amounts):
             slider.value = 0
@@ -144,7 +144,8 @@ class GenerateDock(Dock):
 def _found(_: ComboBox) -> list[tuple[str, Path]]:
     files = GENERATORS.glob("*/*/generator.safetensors")
     newest_first = sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
-    return [*((str(file.parent.relative_to(GENERATORS)), file) for file in newest_first), ("of cranial", SHIPPED)]
+    own = [(str(file.parent.relative_to(GENERATORS)), file) for file in newest_first]
+    return [*own, ("comes with cranial", SHIPPED)]
 
 
 def _direction(number: int) -> FloatSlider:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any
 from matplotlib.image import imread
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-_PATIENCE_S = 90
+_PATIENCE_S = 240  # on a machine that is busy with other things
 _SETTLE_MS = 4000  # JupyterLab asks a new kernel for its widgets; one made meanwhile would lose its first changes
 # Software rendering for the 3-D views, and no call to anywhere.
 _OPTIONS = [
@@ -33,6 +32,8 @@ _RUN_ALL = """async () => { await jupyterapp.commands.execute("notebook:run-all-
 _ERRORS = """() => jupyterapp.shell.currentWidget.context.model.toJSON().cells
     .flatMap(cell => cell.outputs || []).filter(output => output.output_type === "error")
     .map(output => output.ename + ": " + output.evalue)"""
+_WIDGETS = """([handle, count]) => [...document.querySelectorAll(".jp-OutputArea-output")]
+    .filter(output => output.querySelector(handle)).length"""
 _READY = """() => window.jupyterapp &&
     jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === "idle" """
 
@@ -83,7 +84,7 @@ def _address(runtime: Path, log: Path) -> str:
             try:
                 urllib.request.urlopen(f"{url}api", timeout=5)
                 return url
-            except (urllib.error.URLError, ValueError):
+            except (OSError, ValueError):
                 pass
         time.sleep(0.3)
     raise RuntimeError(f"JupyterLab did not start within {_PATIENCE_S} s:\n{log.read_text(encoding='utf-8')}")
@@ -131,9 +132,26 @@ def move_a_slider(page: Any, which: int = 0) -> float:
     return time.monotonic() - started
 
 
-def count_sliders(page: Any) -> int:
-    """How many outputs of the notebook have a slider."""
-    return page.locator(".jp-OutputArea-output").filter(has=page.locator(_HANDLE)).count()
+def photograph(page: Any, path: Path) -> None:
+    """The whole notebook from top to bottom, as PNG."""
+    height = page.evaluate("() => document.querySelector('.jp-Notebook .jp-WindowedPanel-viewport').scrollHeight")
+    before = page.viewport_size
+    page.set_viewport_size({"width": before["width"], "height": int(height) + 150})
+    page.wait_for_timeout(_SETTLE_MS)
+    page.screenshot(path=path)
+    page.set_viewport_size(before)
+
+
+def await_widgets(page: Any, count: int) -> None:
+    """Wait until so many outputs of the notebook have a slider; raises TimeoutError if they never do."""
+    page.wait_for_function(_WIDGETS + " === count", arg=[_HANDLE, count])
+
+
+def settle(page: Any) -> None:
+    """Wait until every widget of the notebook shows something, and stays as it is."""
+    shown = page.locator(".jp-OutputArea-output").filter(has=page.locator(_HANDLE))
+    for which in range(shown.count()):
+        _still(shown.nth(which))
 
 
 def _still(shown: Any) -> list[bytes]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import yaml
 
 from cranial.config import read_yaml
@@ -52,3 +53,18 @@ def write_recipes(folder: Path) -> Path:
         values["settings"] = small.get(path.stem, values.get("settings", {}))
         (folder / path.name).write_text(yaml.safe_dump(values), encoding="utf-8")
     return folder
+
+
+def write_notebooks(folder: Path, values: dict[str, dict[str, Any]]) -> None:
+    """The notebooks of these names in a folder, with these values; what they write goes below it."""
+    recipes = folder / "recipes"
+    recipes.mkdir()
+    places = {"recipes": str(write_recipes(recipes)), "generators": str(folder / "generators"),
+              "cache": str(folder / "cache")}  # fmt: skip
+    for name, chosen in values.items():
+        notebook = nbformat.read(REPOSITORY / "notebooks" / f"{name}.ipynb", as_version=4)
+        cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+        given = chosen | {"output_dir": str(folder / name)}
+        given |= {key: place for key, place in places.items() if f"\n{key} = " in cell.source}
+        cell.source += "".join(f"\n{key} = {value!r}" for key, value in given.items())
+        nbformat.write(notebook, folder / f"{name}.ipynb")

@@ -51,7 +51,8 @@ def _shown(each: Entry) -> dict[str, str]:
 def literature_rows(scores: Scores) -> list[dict[str, str]]:
     """Table 6: what others report, then our baseline and our best row of Table 5 on each distribution, as text."""
     rows = [
-        _beside(each.method, each.test_set, each.dice, each.border_dice, each.hd95_mm, each.source) for each in REPORTED
+        _beside(each.method, each.test_set, *map(_reported, (each.dice, each.border_dice, each.hd95_mm)), each.source)
+        for each in REPORTED
     ]
     ours = [each for each in table_entries(scores, "5") if not each.missing]
     baseline = scores.baseline
@@ -60,19 +61,23 @@ def literature_rows(scores: Scores) -> list[dict[str, str]]:
         best = max(here, key=lambda each: each.metrics["dice"].mean, default=None)
         plain = [each for each in here if baseline and each.row == baseline.first.row and each is not best]
         for each in [*plain, *([best] if best else [])]:
-            means = {metric: interval.mean for metric, interval in each.metrics.items()}
+            means = {
+                metric: f"{interval.mean:.{METRICS[metric][1]}f}" for metric, interval in each.metrics.items()
+            }
             scale = next(iter(scores.methods.values())).first.scale
             rows.append(_beside(f"ours: {each.label}", f"{name} ({scale} scale)", means["dice"], means["border_dice"],
                                 means.get("hd95_mm"), "these runs"))
     return rows
 
 
-def _beside(method: str, test_set: str, *values: float | str | None) -> dict[str, str]:
-    dice, border, hd95, source = values
-    cells = {"method": method, "test set": test_set}
-    for name, value in (("DSC", dice), ("bDSC", border), ("HD95, mm", hd95)):
-        cells[name] = "–" if value is None else f"{value:.3f}" if name != "HD95, mm" else f"{value:.2f}"
-    return cells | {"source": source}
+def _beside(method: str, test_set: str, dice: str, border: str, hd95: str | None, source: str) -> dict[str, str]:
+    return {"method": method, "test set": test_set, "DSC": dice, "bDSC": border, "HD95, mm": hd95 or "–",
+            "source": source}  # fmt: skip
+
+
+def _reported(value: float | None) -> str:
+    """With no more digits than the source gives, and no fewer than two."""
+    return "–" if value is None else f"{value:.2f}" if round(value, 2) == value else f"{value:g}"
 
 
 NOTE = (

@@ -179,7 +179,7 @@ def test_a_network_that_finds_nothing_gives_an_empty_defect(case):
     assert not found.defect.mask.any() and found.report["volume_cm3"] == 0
 
 
-@pytest.mark.parametrize("method", ["network", "mirror"])
+@pytest.mark.parametrize("method", ["network", "mirror", "atlas"])
 def test_progress_goes_from_nothing_to_all_and_what_it_raises_ends_the_work(case, method):
     told = []
     model = Model(Nothing(), 32, True, {}) if method == "network" else None

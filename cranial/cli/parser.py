@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("case", type=Path, help="skull: NRRD, NIfTI, STL, PLY, OBJ, or a folder of DICOM slices")
     sub.add_argument("--output", type=Path, required=True, help="missing piece: .nrrd, .nhdr, .nii, .nii.gz")
     sub.add_argument("--mesh", type=Path, help="its surface too, in patient mm: .stl, .ply or .obj")
-    sub.add_argument("--method", choices=("network", "mirror"), default="network", help="default: network")
+    sub.add_argument("--method", choices=("network", "mirror", "atlas"), default="network", help="default: network")
     sub.add_argument("--model", type=Path, help="weights other than the shipped ones, .safetensors")
     sub.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
     sub.add_argument("--threshold-hu", type=float, help="bone is above this, in a CT with Hounsfield units")

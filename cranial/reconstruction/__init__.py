@@ -1,10 +1,13 @@
 """From a defective skull to what is missing. A map, by question:
 
 grid       how is every head seen alike? (the cube of the network, laid on the head's mid-plane)
-predict    what is missing in this skull? (preprocess -> network or mirror -> postprocess)
+predict    what is missing in this skull? (preprocess -> network, mirror or atlas -> postprocess)
 proposals  how sure is it? (several reconstructions of one case, their vote, where they disagree)
+atlas      what does an average skull, bent onto this one, have that is missing?
+  atlas_making  how is it made?
 familiar   is this head like those the network learnt from?
 cases      what does the network learn from? (warped, cut and spoiled skulls, on the fly)
+bent       what do few real heads look like in the shapes of others?
 learner    what is it taught? (loss, turns)
 recipe     how was a model made? (a YAML, and the call that trains it)
 mix        what does a network learn from given cases, real or synthetic, and geometric augmentation?

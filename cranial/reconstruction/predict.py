@@ -1,4 +1,4 @@
-"""What is missing in this skull? Preprocess -> network, or the mirror -> postprocess, on the case's own grid."""
+"""What is missing in this skull? Preprocess -> network, mirror or atlas -> postprocess, on the case's own grid."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from .grid import HeadGrid, lay_grid
 if TYPE_CHECKING:
     from torch import nn
 
-METHODS = ("network", "mirror")
+METHODS = ("network", "mirror", "atlas")
 SHIPPED = Path(__file__).resolve().parent.parent / "weights" / "reconstruction.safetensors"
 SMALLEST_MM3 = 300.0  # a proposed piece below this is noise: a trephination of 9 mm is larger
 Progress = Callable[[float, str], None]  # the share that is done, and what comes next; what it raises ends the work
@@ -55,18 +55,20 @@ def reconstruct(
     device: auto, cpu, cuda, cuda:1. smallest_mm3: smaller separate pieces are dropped; the largest is not
     preferred to the others, a defect may have two sides. progress: called between the steps, as Progress says.
     Raises ValueError for an unknown method or device, a skull that is empty or too small to find its mid-plane, and
-    a model with method mirror; CheckpointError for a weights file that can't be used.
+    a model with another method than network; CheckpointError for a weights file that can't be used.
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; choose one of {', '.join(METHODS)}")
     started = time.perf_counter()
     progress = progress or _unseen
-    if method == "mirror":
+    if method != "network":
         if model is not None:
-            raise ValueError("method mirror uses no model; leave model out or choose method='network'")
+            raise ValueError(f"method {method} uses no model; leave model out or choose method='network'")
         from ..symmetry import mirror_defect
+        from .atlas import atlas_defect
 
-        proposal, facts = mirror_defect(defective, progress=progress).mask, {}
+        proposed = mirror_defect if method == "mirror" else atlas_defect
+        proposal, facts = proposed(defective, progress=progress).mask, {}
     else:
         progress(0.0, "reading the model")
         found = model if isinstance(model, Model) else load_model(model)

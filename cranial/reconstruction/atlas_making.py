@@ -1,0 +1,110 @@
+"""How is the atlas made? Skulls bent onto their mean, averaged, and the mean bent back by the mean of the bends.
+
+The first mean is the first skull. Each mean is made symmetric, so that no side of any skull is in it as it was.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from tqdm.auto import tqdm
+
+from .. import volume
+from ..checkpoint import save_weights
+from ..config import Params
+from ..kernels.warp import warp
+from ..registration.fields import invert
+from ..registration.view import known
+from ..skulls.phantom import phantom
+from ..volume import Volume
+from .atlas import Atlas, fit_atlas
+from .grid import lay_grid
+
+_FIELD_SIDE = 64
+
+
+class AtlasRecipe(Params):
+    """Which skulls an atlas is the mean of."""
+
+    heads: tuple[Path, ...] = Field(default=(), description="files of complete real skulls")
+    phantoms: int = Field(default=0, ge=0)
+    phantom_seed: int = Field(default=0, ge=0)
+    phantom_spacing_mm: float = Field(default=1.5, gt=0, le=8)
+    head_weight: float = Field(default=1.0, gt=0, description="of a real skull; a phantom's is 1")
+    side: int = Field(default=128, ge=32, multiple_of=2, description="voxels along each edge of the atlas")
+    rounds: int = Field(default=2, gt=0, description="means; each is what the next skulls are bent onto")
+
+
+def make_atlas(recipe: AtlasRecipe, *, progress: bool = True) -> Atlas:
+    """The mean skull of a recipe. Raises ValueError for a recipe without skulls, VolumeError for an unreadable head."""
+    skulls = [volume.read(path) for path in recipe.heads]
+    skulls += [phantom(item, seed=recipe.phantom_seed, spacing_mm=recipe.phantom_spacing_mm, mandible=False)
+               for item in range(recipe.phantoms)]
+    if not skulls:
+        raise ValueError("the recipe names no skulls: set phantoms above 0 or list files of complete skulls in heads")
+    weights = [recipe.head_weight] * len(recipe.heads) + [1.0] * recipe.phantoms
+    standing = [_standing(skull, recipe.side) for skull in tqdm(skulls, desc="upright", disable=not progress)]
+    edge_mm = recipe.side * float(np.mean([head.affine[0, 0] for head in standing]))
+    affine = np.diag([*[edge_mm / recipe.side] * 3, 1.0])
+    affine[:3, 3] = -0.5 * edge_mm * (1 - 1 / recipe.side)
+    names = [path.stem for path in recipe.heads] + [f"{recipe.phantoms} phantoms"] * (recipe.phantoms > 0)
+    metadata = {"made_from": names, "recipe": recipe.model_dump(mode="json", exclude={"heads"})}
+    mean = Atlas(_symmetric(standing[0].occupancy), affine, metadata)
+    for number in range(recipe.rounds):
+        pairs = zip(standing, weights, strict=True)
+        bar = tqdm(pairs, total=len(standing), desc=f"mean {number + 1}", unit="skull", disable=not progress)
+        mean = Atlas(_symmetric(_mean(mean, bar)), affine, metadata)
+    return mean
+
+
+def save_atlas(atlas: Atlas, path: Path | str) -> Path:
+    """Its left half as bytes, with what it is made from; `load_atlas` reads it."""
+    half = torch.from_numpy(np.rint(255 * atlas.occupancy[len(atlas.occupancy) // 2 :]).astype(np.uint8))
+    holder = torch.nn.Module()
+    holder.register_buffer("left_half", half)
+    described = atlas.metadata | {"architecture": "atlas", "affine": atlas.affine.tolist()}
+    return save_weights(path, holder, described, storage="float32")
+
+
+def _standing(skull: Volume, side: int) -> Atlas:
+    """A skull in its upright cube, about the origin."""
+    grid = lay_grid(skull, side)
+    affine = np.diag([*[grid.spacing_mm] * 3, 1.0])
+    affine[:3, 3] = -0.5 * (side - 1) * grid.spacing_mm
+    return Atlas(grid.occupancy(skull), affine, {})
+
+
+def _mean(mean: Atlas, skulls: Iterable[tuple[Atlas, float]]) -> np.ndarray:
+    """Weighted mean of the skulls where their scans show something, in the mean of their shapes."""
+    side = len(mean.occupancy)
+    cube = mean.affine.copy()
+    cube[:3, :3] *= side / _FIELD_SIDE
+    cube[:3, 3] += 0.5 * (cube[0, 0] - mean.affine[0, 0])
+    voxels = np.stack(np.indices((side,) * 3), axis=-1).reshape(-1, 3)
+    points = voxels @ mean.affine[:3, :3].T + mean.affine[:3, 3]
+    total, count = np.zeros((side,) * 3, np.float32), np.zeros((side,) * 3, np.float32)
+    bends, weights = np.zeros((3, *[_FIELD_SIDE] * 3), np.float32), 0.0
+    for skull, weight in skulls:
+        fit = fit_atlas(skull, mean.skull, cube, side=_FIELD_SIDE, rounds=1)
+        place = (fit.map_points(points) - skull.affine[:3, 3]) / skull.affine[0, 0]
+        seen = known(skull.skull, fit.affine @ np.linalg.inv(cube) @ mean.affine, side)
+        total += weight * seen * _at(skull.occupancy, place).reshape(total.shape)
+        count += weight * seen
+        bends += weight * fit.field
+        weights += weight
+    average = np.where(count > 0.3 * weights, total / np.maximum(count, 1e-6), 0)
+    back = torch.nn.functional.interpolate(torch.from_numpy(invert(bends / weights))[None], size=(side,) * 3,
+                                           mode="trilinear", align_corners=False)[0] * (side / _FIELD_SIDE)
+    return warp(torch.from_numpy(average.astype(np.float32))[None], back)[0].numpy()
+
+
+def _at(occupancy: np.ndarray, place: np.ndarray) -> np.ndarray:
+    from scipy.ndimage import map_coordinates
+
+    return map_coordinates(occupancy, place.T, order=1)
+
+
+def _symmetric(occupancy: np.ndarray) -> np.ndarray:
+    return 0.5 * (occupancy + occupancy[::-1])

@@ -170,15 +170,16 @@ def _pictures(shown: Any) -> list[bytes]:
     """A widget's pictures and 3-D views as they are on the screen, PNG each; [] while they are being replaced."""
     from playwright.sync_api import Error
 
+    pictures = []
     try:
-        places = [place for place in shown.locator("canvas, img").all() if _large(place.bounding_box())]
-        return [place.screenshot(animations="disabled") for place in places]
+        for place in shown.locator("canvas, img").all():
+            place.evaluate("place => place.scrollIntoView({block: 'center'})", timeout=5000)
+            box = place.bounding_box(timeout=5000)
+            if box is not None and min(box["width"], box["height"]) > 150:  # smaller ones are keys and badges
+                pictures.append(shown.page.screenshot(clip=box))
     except Error:
         return []
-
-
-def _large(box: dict[str, float] | None) -> bool:
-    return box is not None and min(box["width"], box["height"]) > 150
+    return pictures
 
 
 def _blank(png: bytes) -> bool:

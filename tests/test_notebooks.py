@@ -107,7 +107,7 @@ def untrained(tmp_path_factory) -> Path:
     return path
 
 
-def run(name: str, folder: Path, **values) -> Path:
+def run(name: str, folder: Path, /, **values) -> Path:
     """Run a notebook with its tiny values and these; returns the run's folder."""
     pytest.importorskip("papermill", reason="papermill is not installed; pip install 'cranial[lab]'")
     params = folder / f"{name}.yaml"

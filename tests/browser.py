@@ -137,6 +137,8 @@ def photograph(page: Any, path: Path) -> None:
     height = page.evaluate("() => document.querySelector('.jp-Notebook .jp-WindowedPanel-viewport').scrollHeight")
     before = page.viewport_size
     page.set_viewport_size({"width": before["width"], "height": int(height) + 150})
+    page.evaluate("() => document.querySelector('.jp-WindowedPanel-viewport').closest('.jp-WindowedPanel-outer')"
+                  "?.scrollTo(0, 0)")
     page.wait_for_timeout(_SETTLE_MS)
     page.screenshot(path=path)
     page.set_viewport_size(before)

@@ -18,7 +18,7 @@ VALUES = TINY | {
     "01_skulls": {"count": 6, "fine_spacing_mm": 1.5, "styles": ["skullfix", "bilateral", "craniotomy"]},
     "02_geometric_augmentation": {"train_steps": 8, "columns": 5, "train_skulls": 4},
     "03_registration": {"side": 48, "iterations": [30, 30, 30], "set_count": 7, "set_phantoms": 4},
-    "08_clinical_case": {"method": "mirror", "phantom_spacing_mm": 1.5},
+    "08_clinical_case": {"method": "mirror", "phantom_spacing_mm": 2.5},
 }
 
 

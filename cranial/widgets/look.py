@@ -10,6 +10,7 @@ from ..volume import Volume
 from .layers import WORDS, layer_boxes
 from .sections import move_to, sections
 from .solid import MESH_MM, show
+from .turn import face_piece
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -27,6 +28,7 @@ def look(layers: Mapping[str, Volume], *, mesh_mm: float = MESH_MM, height: int 
     low, high = figures.bounds_mm(layers)
     middle = figures.middle_mm(layers)
     solid, flat = show(layers, mesh_mm=mesh_mm, height=height), sections(layers, height=height)
+    face_piece(solid, layers)
     level = ipywidgets.FloatSlider(float(middle[2]), min=float(low[2]), max=float(high[2]), step=1.0,
                                    description="section, S mm", readout_format=".0f", style=WORDS)
     cut_open = ipywidgets.Checkbox(False, indent=False, description="cut the head open there")

@@ -1,17 +1,13 @@
 """What the benchmark does to a scan changes how it was taken, and not what is missing in the head."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from perturbations import PERTURBATIONS, SCAN_MM, SPECKLED, cropped, in_slices, shifted, speckled, turned
 
 from cranial import volume
 from cranial.skulls.defects import cut
 from cranial.skulls.phantom import phantom
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
-from perturbations import PERTURBATIONS, SCAN_MM, SPECKLED, cropped, in_slices, shifted, speckled, turned  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,8 @@ def foreign_imports(path: Path) -> set[str]:
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names.add(node.module.split(".")[0])
-    ours = {"cranial"} | {p.stem for p in path.parent.glob("*.py")}
+    root = Path(__file__).parent.parent
+    ours = {"cranial"} | {p.stem for folder in (path.parent, root / "benchmarks") for p in folder.glob("*.py")}
     return names - set(sys.stdlib_module_names) - ours
 
 

@@ -9,7 +9,6 @@ from cranial.skulls.defects import cut
 from cranial.skulls.phantom import phantom
 
 
-
 @pytest.fixture(scope="module")
 def case():
     return cut(phantom(1, spacing_mm=3.0), "random_2", seed=0)

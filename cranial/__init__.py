@@ -33,6 +33,7 @@ figures         what does it look like, in 2-D and in 3-D?
 widgets         how do I turn it and slice it by hand, in a notebook?
 report          what was read and what was found, in words and numbers?
 notebook_run    what did this notebook say, with which parameters and versions?
+notebook_engine how is a notebook executed without waiting for ever?
 plugin          how is all this done by hand, in napari?
 cli             how is all this asked from a terminal?
 

@@ -64,6 +64,8 @@ def run_notebook(
         import papermill
         from nbclient.exceptions import DeadKernelError
         from traitlets.config import Config
+
+        from . import notebook_engine
     except ModuleNotFoundError as error:
         raise NotebookError(f"{error.name} is not installed; pip install 'cranial[lab]'") from None
 
@@ -83,6 +85,7 @@ def run_notebook(
                 notebook,
                 running,
                 values,
+                engine_name=notebook_engine.NAME,
                 kernel_name=kernel_name,
                 language="python",
                 cwd=notebook.parent,

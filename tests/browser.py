@@ -118,12 +118,12 @@ def run_all(page: Any, address: str, notebook: str) -> list[str]:
 
 
 def move_a_slider(page: Any, which: int = 0) -> float:
-    """Press an arrow on the first slider of the widget of this number; seconds until one of its pictures is another."""
+    """Move the first slider of the widget of this number to its end; seconds until one of its pictures is another."""
     shown = page.locator(".jp-OutputArea-output").filter(has=page.locator(_HANDLE)).nth(which)
     shown.locator(_HANDLE).first.focus()
     before = _still(shown)
     started = time.monotonic()
-    page.keyboard.press("ArrowRight")
+    page.keyboard.press("End")
     now = before
     while not now or now == before:
         if time.monotonic() - started > _PATIENCE_S:

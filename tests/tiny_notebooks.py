@@ -51,6 +51,8 @@ def write_recipes(folder: Path) -> Path:
     for path in (REPOSITORY / "params" / "demo" / "generators").glob("*.yaml"):
         values = read_yaml(path) | tiny
         values["settings"] = small.get(path.stem, values.get("settings", {}))
+        if path.stem == "vae":
+            values["steps"] = 40  # a slider through its latent space is to change what is seen
         (folder / path.name).write_text(yaml.safe_dump(values), encoding="utf-8")
     return folder
 

@@ -162,7 +162,7 @@ def ddim_quality(trained: Path, steps: tuple[int, ...], count: int) -> list[dict
         for number in steps:
             found.generator.ddim_steps = number
             start = time.perf_counter()
-            masks = as_masks(sample(found.generator, range(count), seed=1)).numpy()
+            masks = as_masks(sample(found.generator, range(count), seed=1), found.level).numpy()
             seconds = (time.perf_counter() - start) / count
             voxel = (found.edge_mm / found.recipe.side) ** 3
             passed = sum(refusal(*case, voxel_mm3=voxel) is None for case in masks)

@@ -15,6 +15,7 @@ from ..kernels.warp import warp
 from ..registration import ALPHA
 from ..registration.deformable import deform, finer
 from ..rng import generator
+from .cases import kept
 
 _STREAM = 1_000_009  # ends the key: the numbers of an item are nobody else's
 _SIDE = 64  # of the cube in which fields are sought: shapes are smooth
@@ -48,18 +49,13 @@ def bend(
     bent = np.empty((count, side, side, side), np.uint8)
     for item in tqdm(range(count), desc="bent heads", disable=not progress):
         path = None if cache is None else Path(cache) / f"bent-{skulls:08x}-{seed}-{item:05d}-{alpha:g}.npz"
-        if path is not None and path.exists():
-            with np.load(path, allow_pickle=False) as stored:
-                bent[item] = stored["occupancy"]
-            continue
-        rng = generator(seed, item, _STREAM)
-        bent[item] = _bend(heads[item % len(heads)], onto[rng.integers(len(onto))], rng.uniform(*_PARTS), alpha)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(f".{np.random.SeedSequence().entropy}.tmp.npz")
-            np.savez_compressed(part, occupancy=bent[item])
-            part.replace(path)
+        bent[item] = kept(path, lambda item=item: _item(heads, onto, item, seed=seed, alpha=alpha))
     return bent
+
+
+def _item(heads: np.ndarray, onto: np.ndarray, item: int, *, seed: int, alpha: float) -> np.ndarray:
+    rng = generator(seed, item, _STREAM)
+    return _bend(heads[item % len(heads)], onto[rng.integers(len(onto))], rng.uniform(*_PARTS), alpha)
 
 
 def _bend(head: np.ndarray, onto: np.ndarray, part: float, alpha: float) -> np.ndarray:

@@ -5,7 +5,7 @@ thickens or thins its bone, cuts a defect in millimetres, and spoils the input a
 target are occupancies; together they are the complete skull, exactly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,17 +78,24 @@ class SkullPool:
         pool = np.empty((count, side, side, side), np.uint8)
         for item in tqdm(range(count), desc="phantoms", disable=not progress):
             path = None if cache is None else Path(cache) / f"phantom-{seed}-{item:05d}-{side}-{spacing_mm:g}mm.npz"
-            if path is not None and path.exists():
-                with np.load(path, allow_pickle=False) as stored:
-                    pool[item] = stored["occupancy"]
-                continue
-            pool[item] = _pooled(phantom(item, seed=seed, spacing_mm=spacing_mm), side, plane)
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                part = path.with_suffix(f".{np.random.SeedSequence().entropy}.tmp.npz")
-                np.savez_compressed(part, occupancy=pool[item])
-                part.replace(path)
+            pool[item] = kept(
+                path, lambda item=item: _pooled(phantom(item, seed=seed, spacing_mm=spacing_mm), side, plane)
+            )
         return cls(pool)
+
+
+def kept(path: Path | None, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The occupancy in a file, or what `make` returns, left there for the next time; None: made, and not kept."""
+    if path is not None and path.exists():
+        with np.load(path, allow_pickle=False) as stored:
+            return stored["occupancy"]
+    occupancy = make()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{np.random.SeedSequence().entropy}.tmp.npz")
+        np.savez_compressed(part, occupancy=occupancy)
+        part.replace(path)
+    return occupancy
 
 
 def _pooled(skull: Volume, side: int, midplane=None) -> np.ndarray:

@@ -15,6 +15,7 @@ from cranial import checkpoint
 from cranial.checkpoint import CheckpointError, save_weights
 from cranial.config import ConfigError, load
 from cranial.generators import GENERATORS, as_masks, build, sample, volume_level
+from cranial.sampling import SD
 from cranial.skulls.store import CaseStore, StoreError
 from cranial.synthesis import learning_cases, training
 from cranial.synthesis.gates import refusal
@@ -83,6 +84,8 @@ def test_a_vae_that_is_fitted_draws_from_the_gaussian_of_its_embeddings(balls, c
         known = torch.cat([fitted.encode(view) for view in views]).flatten(1)
     torch.testing.assert_close(fitted.gaussian.middle, known.mean(0), atol=1e-5, rtol=1e-4)
     drawn = fitted.draw(range(3), seed=0)
+    assert torch.equal(fitted.placed(SD()(fitted.latent_shape, range(3), 0)), drawn)
+    torch.testing.assert_close(fitted.placed(torch.zeros_like(drawn[:1])).flatten(), fitted.gaussian.middle)
     off = drawn.flatten(1) - fitted.gaussian.middle
     assert torch.linalg.matrix_rank(off, atol=1e-5) == 2, "along two axes, and nowhere else"
     assert torch.equal(fitted.draw([2], seed=0)[0], drawn[2])

@@ -150,7 +150,11 @@ class GaussianAutoencoder(Autoencoder):
     decoder: nn.Module
 
     def draw(self, indices: Iterable[int], *, seed: int, strategy: Strategy | None = None) -> Tensor:
-        return (strategy or SD())(self.latent_shape, indices, seed).to(self.device)
+        return self.placed((strategy or SD())(self.latent_shape, indices, seed).to(self.device))
+
+    def placed(self, latents: Tensor) -> Tensor:
+        """Latents (B, z, d, h, w) as a strategy draws them, brought to where `decode` wants them."""
+        return latents
 
     def decode(self, latents: Tensor) -> Tensor:
         return self.decoder(latents)

@@ -24,7 +24,6 @@ from ..config import Params
 from ..nets.autoencoder import VariationalAutoencoder
 from ..nets.gaussian import EmbeddingGaussian
 from ..objectives import kl, reconstruction, reparametrised, separation
-from ..sampling import Strategy
 from . import GaussianAutoencoder, Stage
 
 _FITTED_TO = 1000  # cases, and their mirror images
@@ -54,8 +53,7 @@ class VAE(GaussianAutoencoder):
     def state_modules(self) -> dict[str, nn.Module]:
         return {} if self.gaussian is None else {"gaussian": self.gaussian}
 
-    def draw(self, indices: Iterable[int], *, seed: int, strategy: Strategy | None = None) -> Tensor:
-        latents = super().draw(indices, seed=seed, strategy=strategy)
+    def placed(self, latents: Tensor) -> Tensor:
         if self.gaussian is None or not len(latents):
             return latents
         return torch.cat([self.gaussian(latent[None]) for latent in latents])  # each by itself: the same to the bit

@@ -5,8 +5,10 @@ predict    what is missing in this skull? (preprocess -> network, mirror or atla
 proposals  how sure is it? (several reconstructions of one case, their vote, where they disagree)
 atlas      what does an average skull, bent onto this one, have that is missing?
   atlas_making  how is it made?
+suggestions  what do the other side and the atlas, bent onto this skull, show a network that asks?
 familiar   is this head like those the network learnt from?
 cases      what does the network learn from? (warped, cut and spoiled skulls, on the fly)
+suggested  what does a network learn from that is shown suggestions? (cases made once, moved at every draw)
 bent       what do few real heads look like in the shapes of others?
 learner    what is it taught? (loss, turns)
 recipe     how was a model made? (a YAML, and the call that trains it)

@@ -17,7 +17,7 @@ from ..skulls.defects import STYLES, draw_defect, find_vault
 from ..volume import Volume
 from .grid import lay_grid
 
-_EDGE_MM = 215.0  # a typical cube; defects scale with the vault they are cut from
+EDGE_MM = 215.0  # a typical cube; defects scale with the vault they are cut from
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def draw_case(
     occupancy: one skull of the pool, uint8 (n, n, n).
     """
     complete = warp(occupancy, rng, side=side, strength=strength)
-    spacing = _EDGE_MM / side
+    spacing = EDGE_MM / side
     affine = np.diag([spacing, spacing, spacing, 1.0])
     bone = Volume(complete > 0.5, affine)
     cut = np.zeros_like(complete)
@@ -132,6 +132,15 @@ def draw_case(
 
 def warp(occupancy: np.ndarray, rng: np.random.Generator, *, side: int, strength: Strength) -> np.ndarray:
     """Affine and elastic deformation in one trilinear resample, then thinner or thicker bone; float32 in [0, 1]."""
+    warped = resampled(occupancy[None], rng, side=side, strength=strength)[0]
+    thicker = rng.normal(0, strength.thickness)
+    if abs(thicker) > 0.02:  # occupancy shifted where it is partial: the surface moves, empty and full stay
+        warped = np.clip(warped + 4 * thicker * warped * (1 - warped), 0, 1)
+    return warped.astype(np.float32)
+
+
+def resampled(channels: np.ndarray, rng: np.random.Generator, *, side: int, strength: Strength) -> np.ndarray:
+    """Occupancies (C, n, n, n) of one cube, uint8, all moved by one drawn map; float32 (C, side, side, side)."""
     n = rng.normal
     heavy = 2.0 if rng.random() < 0.2 else 1.0
     pitch, yaw, roll = np.deg2rad(
@@ -142,16 +151,13 @@ def warp(occupancy: np.ndarray, rng: np.random.Generator, *, side: int, strength
     linear = linear @ np.diag(1 / size)
     if rng.random() < 0.5:
         linear = linear @ np.diag([-1.0, 1.0, 1.0])
-    source = occupancy.shape[0]
+    source = channels.shape[-1]
     shift = n(0, strength.shift, 3) * np.array([0.3, 1, 1]) * source
     scale = source / side
     offset = 0.5 * (source - 1) + shift - linear @ np.full(3, 0.5 * (side - 1) * scale)
     field = _smooth_noise(rng, 4, strength.elastic * source) + _smooth_noise(rng, 8, strength.elastic_fine * source)
-    warped = _resample(occupancy, np.ascontiguousarray(linear * scale), offset, field.astype(np.float32), side)
-    thicker = n(0, strength.thickness)
-    if abs(thicker) > 0.02:  # occupancy shifted where it is partial: the surface moves, empty and full stay
-        warped = np.clip(warped + 4 * thicker * warped * (1 - warped), 0, 1)
-    return warped.astype(np.float32)
+    linear, field = np.ascontiguousarray(linear * scale), field.astype(np.float32)
+    return np.stack([_resample(occupancy, linear, offset, field, side) for occupancy in channels])
 
 
 def spoil(defective: np.ndarray, rng: np.random.Generator, strength: Strength) -> np.ndarray:

@@ -11,19 +11,25 @@ from ..nets.residual_unet import ResidualUNet, ResidualUNetShape
 from ..objectives import soft_dice
 from ..train import warmup_cosine
 
+SUGGESTIONS = 2  # what a network may be shown beside the skull: see suggestions
+
 
 def soft_dice_loss(probability: Tensor, target: Tensor) -> Tensor:
     """Soft Dice loss of whole cases, (B, ...) each, values in [0, 1], mean over the batch; see objectives.soft_dice."""
     return soft_dice(probability.flatten(1)[:, None], target.flatten(1)[:, None]).mean()
 
 
-def network_input(defective: Tensor, *, symmetry: bool) -> Tensor:
-    """(B, 1, n, n, n) occupancy -> (B, 1 or 2, n, n, n): with its mirror image as a second channel."""
-    return torch.cat([defective, defective.flip(2)], dim=1) if symmetry else defective
+def network_input(seen: Tensor, *, symmetry: bool) -> Tensor:
+    """(B, C, n, n, n), occupancy of the skull and what else is shown -> (B, C or C + 1, n, n, n): with symmetry the
+    skull's mirror image comes second."""
+    return torch.cat([seen[:, :1], seen[:, :1].flip(2), seen[:, 1:]], dim=1) if symmetry else seen
 
 
 class ReconstructionLearner:
-    """Trains a residual UNet to propose what is missing. One player, `unet`; batches are (input, target)."""
+    """Trains a residual UNet to propose what is missing. One player, `unet`; batches are (seen, target).
+
+    seen: (B, 1, n, n, n) the defective skull, or (B, 3, n, n, n) with what is suggested for it.
+    """
 
     def __init__(
         self,
@@ -32,13 +38,17 @@ class ReconstructionLearner:
         steps: int,
         learning_rate: float,
         symmetry: bool = True,
+        suggested: bool = False,
         cross_entropy: float = 0.5,
         weight_decay: float = 1e-4,
         validation: Sequence[tuple[Tensor, Tensor]] = (),
     ) -> None:
-        channels = 2 if symmetry else 1
+        channels = 1 + symmetry + SUGGESTIONS * suggested
         if shape.in_channels != channels:
-            raise ValueError(f"shape.in_channels is {shape.in_channels}; symmetry={symmetry} needs {channels}")
+            raise ValueError(
+                f"shape.in_channels is {shape.in_channels}; symmetry={symmetry} and suggested={suggested} "
+                f"needs {channels}"
+            )
         self.players: dict[str, nn.Module] = {"unet": ResidualUNet(shape)}
         self.symmetry, self.cross_entropy, self.weight_decay = symmetry, cross_entropy, weight_decay
         self.validation = validation
@@ -58,8 +68,8 @@ class ReconstructionLearner:
 
     def loss(self, batch: tuple[Tensor, Tensor], rng: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Soft Dice plus cross-entropy (mean over the voxels, x 10: the defect is a hundredth of the cube)."""
-        defective, target = batch
-        logits = self.players["unet"](network_input(defective, symmetry=self.symmetry)).float()
+        seen, target = batch
+        logits = self.players["unet"](network_input(seen, symmetry=self.symmetry)).float()
         dice = soft_dice_loss(torch.sigmoid(logits), target)
         entropy = F.binary_cross_entropy_with_logits(logits, target)
         return dice + 10 * self.cross_entropy * entropy, {"dice": dice, "cross_entropy": entropy}
@@ -67,9 +77,9 @@ class ReconstructionLearner:
     def validate(self, step: int) -> dict[str, float]:
         """Mean Dice of the thresholded proposals on the held-out cases (those with a defect)."""
         scores = []
-        for defective, target in self.validation:
+        for seen, target in self.validation:
             device = next(self.players["unet"].parameters()).device
-            logits = self.players["unet"](network_input(defective.to(device), symmetry=self.symmetry))
+            logits = self.players["unet"](network_input(seen.to(device), symmetry=self.symmetry))
             found, wanted = logits.float().cpu() > 0, target > 0.5
             for f, w in zip(found, wanted, strict=True):
                 if w.any():

@@ -15,6 +15,9 @@ from .grid import HeadGrid, lay_grid
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..symmetry import Midplane
+    from .suggestions import Suggestions
+
 METHODS = ("network", "mirror", "atlas")
 SHIPPED = Path(__file__).resolve().parent.parent / "weights" / "reconstruction.safetensors"
 SMALLEST_MM3 = 300.0  # a proposed piece below this is noise: a trephination of 9 mm is larger
@@ -24,12 +27,13 @@ _WORTH = 0.02  # probabilities below this are not brought back to the case's gri
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and how it wants to be asked: side of the cube, mirror image as second channel or not."""
+    """A trained network and how it wants to be asked: side of the cube, what it is shown beside the skull."""
 
     network: "nn.Module"
     side: int
-    symmetry: bool
+    symmetry: bool  # the flipped cube, as a second channel
     metadata: dict = field(repr=False)
+    suggested: bool = False  # the mirrored skull and the atlas, bent onto the skull: see suggestions
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,15 @@ def reconstruct(
         progress(0.0, "reading the model")
         found = model if isinstance(model, Model) else load_model(model)
         progress(0.1, "finding the mid-plane")
-        grid = lay_grid(defective, found.side)
-        occupancy = grid.occupancy(defective)
-        progress(0.3, "asking the network")
-        probability = infer(found, occupancy, device=device)
+        from ..symmetry import find_midplane
+
+        midplane = find_midplane(defective)
+        grid = lay_grid(defective, found.side, midplane=midplane)
+        seen = look(found, defective, grid, midplane=midplane, progress=progress)
+        progress(0.6, "asking the network")
+        probability = infer(found, seen, device=device)
         progress(0.8, "bringing the answer to the skull's grid")
-        proposal = to_case(probability, occupancy, grid, defective)
+        proposal = to_case(probability, seen[0], grid, defective)
         facts = {
             "side": grid.side,
             "spacing_mm": grid.spacing_mm,
@@ -111,13 +118,39 @@ def load_model(path: Path | str | None = None) -> Model:
         )
     network = ResidualUNet(ResidualUNetShape(**metadata["shape"]))
     load_into(network, weights, name="unet", path=path)
-    return Model(network.eval(), int(metadata["side"]), bool(metadata["symmetry"]), metadata)
+    side, symmetry, suggested = int(metadata["side"]), bool(metadata["symmetry"]), bool(metadata.get("suggested"))
+    return Model(network.eval(), side, symmetry, metadata, suggested)
 
 
-def infer(model: Model, occupancy: np.ndarray, *, both_sides: bool = True, device: str = "auto") -> np.ndarray:
+def look(
+    model: Model,
+    defective: Volume,
+    grid: HeadGrid,
+    *,
+    suggestions: "Suggestions | None" = None,
+    midplane: "Midplane | None" = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """What a model is shown of a case in a cube, float32 (C, n, n, n): occupancy, and whatever else it wants.
+
+    suggestions: of this case; None: found here if the model wants them, from the mid-plane if it is known. Raises
+    ValueError as find_suggestions does.
+    """
+    occupancy = grid.occupancy(defective)
+    if not model.suggested:
+        return occupancy[None]
+    if suggestions is None:
+        from .suggestions import find_suggestions
+
+        suggestions = find_suggestions(defective, midplane=midplane, progress=progress)
+    return np.concatenate([occupancy[None], suggestions.on(grid)])
+
+
+def infer(model: Model, seen: np.ndarray, *, both_sides: bool = True, device: str = "auto") -> np.ndarray:
     """Probability of implant in each voxel of the cube, float32 (n, n, n): mean over the skull and its mirror image.
 
-    both_sides: False for the skull as it is alone. Raises ValueError for a device that is not there.
+    seen: what `look` returns, (C, n, n, n), or the occupancy alone, (n, n, n). both_sides: False for the skull as it
+    is alone. Raises ValueError for a device that is not there.
     """
     import torch
 
@@ -125,7 +158,7 @@ def infer(model: Model, occupancy: np.ndarray, *, both_sides: bool = True, devic
 
     where = _device(device)
     network = model.network.to(where, memory_format=torch.channels_last_3d)
-    x = torch.from_numpy(np.ascontiguousarray(occupancy, dtype=np.float32))[None, None].to(where)
+    x = torch.from_numpy(np.ascontiguousarray(seen, dtype=np.float32)).reshape(1, -1, *seen.shape[-3:]).to(where)
     with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16):
         probability = torch.sigmoid(network(network_input(x, symmetry=model.symmetry)).float())
         if both_sides:

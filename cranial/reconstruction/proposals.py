@@ -22,7 +22,8 @@ from ..volume import Volume
 from .cases import Strength, rotation
 from .familiar import unfamiliar
 from .grid import HeadGrid, lay_grid
-from .predict import SMALLEST_MM3, Model, infer, load_model, postprocess, to_case
+from .predict import SMALLEST_MM3, Model, infer, load_model, look, postprocess, to_case
+from .suggestions import find_suggestions
 
 MOST = 255  # proposals: votes are counted in bytes
 LOW_AGREEMENT = 0.87  # of those eight, the four below had a DSC of 0.60 or less, the four above of 0.82 or more
@@ -75,14 +76,14 @@ def propose(
     found = model if isinstance(model, Model) else load_model(model)
     laid = lay_grid(case, found.side)
     strength = Strength(**found.metadata.get("recipe", {}).get("strength", {}))
-    defects, warnings = [], ()
+    defects, warnings, suggestions = [], (), find_suggestions(case) if found.suggested else None
     for item in tqdm(range(count), desc="proposals", disable=not progress):
         grid = moved(laid, generator(seed, item, STREAM), strength) if item else laid
-        occupancy = grid.occupancy(case)
+        seen = look(found, case, grid, suggestions=suggestions)
         if not item:
-            warnings = unfamiliar(occupancy, grid)
-        probability = infer(found, occupancy, both_sides=not item, device=device)
-        mask = to_case(probability, occupancy, grid, case)
+            warnings = unfamiliar(seen[0], grid)
+        probability = infer(found, seen, both_sides=not item, device=device)
+        mask = to_case(probability, seen[0], grid, case)
         defects.append(case.with_mask(postprocess(mask, case, smallest_mm3=smallest_mm3)))
     return gather(case, defects, warnings=warnings, smallest_mm3=smallest_mm3)
 

@@ -1,6 +1,6 @@
 """A recipe is a YAML: everything that decides what a reconstruction network becomes, and the call that trains it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from ..checkpoint import load_weights, save_weights
+from ..checkpoint import load_into, load_weights, save_weights
 from ..config import Params
 from ..nets.residual_unet import ResidualUNetShape
 from ..skulls.defects import STYLES
 from ..train import TrainResult, load_players, train
 from .bent import bend
 from .cases import SkullPool, Strength, draw_batch
-from .learner import ReconstructionLearner
+from .learner import SUGGESTIONS, ReconstructionLearner
+from .suggested import SuggestedPool, draw_suggested
 
 _VALIDATION_SEED, _VALIDATION_SKULLS, _VALIDATION_CASES = 990_001, 8, 16  # phantoms that no training draws
 
@@ -43,13 +44,15 @@ class Recipe(Params):
     bent: int = Field(default=0, ge=0, description="heads bent onto the phantoms and onto each other")
     bent_share: float = Field(default=0.8, ge=0, le=1, description="share of the cases from real skulls that are bent")
     pool_side: int = Field(default=128, ge=16)
+    suggested: int = Field(default=0, ge=0, description="cases with suggestions, made once; 0: none, and none shown")
     strength: Strength = Strength()
     styles: tuple[str, ...] = STYLES
     start_from: Path | None = Field(default=None, description="weights of an earlier recipe")
 
     @property
     def shape(self) -> ResidualUNetShape:
-        return ResidualUNetShape(2 if self.symmetry else 1, 1, self.widths, self.blocks, self.patch)
+        channels = 1 + self.symmetry + SUGGESTIONS * (self.suggested > 0)
+        return ResidualUNetShape(channels, 1, self.widths, self.blocks, self.patch)
 
 
 def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool], list[float]]:
@@ -97,10 +100,12 @@ def train_reconstruction(
     """
     folder = Path(folder)
     skulls, shares = pools(recipe, cache=cache)
+    kept_in = cache or folder
     validation = []
     if validate_every is not None:
         held_out = _phantom_pool(recipe, _VALIDATION_SKULLS, _VALIDATION_SEED, cache)
-        draw = _batches(recipe.model_copy(update={"seed": _VALIDATION_SEED, "batch": 1}), [held_out], [1.0])
+        few = {"seed": _VALIDATION_SEED, "batch": 1, "suggested": min(recipe.suggested, _VALIDATION_CASES)}
+        draw = _batches(recipe.model_copy(update=few), [held_out], [1.0], kept_in)
         validation = [draw(index) for index in range(_VALIDATION_CASES)]
     torch.manual_seed(recipe.seed)
     learner = ReconstructionLearner(
@@ -108,15 +113,17 @@ def train_reconstruction(
         steps=recipe.steps,
         learning_rate=recipe.learning_rate,
         symmetry=recipe.symmetry,
+        suggested=recipe.suggested > 0,
         cross_entropy=recipe.cross_entropy,
         validation=validation,
     )
     if recipe.start_from is not None:
         weights, _ = load_weights(recipe.start_from)
-        learner.players["unet"].load_state_dict(weights)
+        unet = learner.players["unet"]
+        load_into(unet, shown_more(weights, unet.state_dict()), name="unet", path=recipe.start_from)
     result = train(
         learner,
-        _batches(recipe, skulls, shares),
+        _batches(recipe, skulls, shares, kept_in),
         steps=recipe.steps,
         folder=folder,
         seed=recipe.seed,
@@ -146,6 +153,7 @@ def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> No
         "shape": recipe.shape.as_dict(),
         "side": recipe.side,
         "symmetry": recipe.symmetry,
+        "suggested": recipe.suggested > 0,
         "recipe": recipe.model_dump(mode="json", exclude={"heads", "start_from"}),
         "trained_on": [f"{recipe.phantoms} phantoms"]
         + [path.stem for path in recipe.heads]
@@ -154,7 +162,32 @@ def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> No
     save_weights(path, learner.players["unet"], described, storage="float16")
 
 
-def _batches(recipe: Recipe, skulls: list[SkullPool], shares: list[float]) -> Callable[[int], tuple]:
+def shown_more(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of a network that was shown fewer channels, for one with the state `own`: what is new counts 0 at first.
+
+    The new channels are the last ones. What differs otherwise stays as it is, for `load_into` to say.
+    """
+    widened = dict(weights)
+    for name, kernel in weights.items():
+        wanted = own[name].shape if name in own else kernel.shape
+        if kernel.ndim == len(wanted) > 1 and kernel.shape[1] < wanted[1]:
+            missing = kernel.new_zeros(kernel.shape[0], wanted[1] - kernel.shape[1], *kernel.shape[2:])
+            widened[name] = torch.cat([kernel, missing], dim=1)
+    return widened
+
+
+def _batches(
+    recipe: Recipe, skulls: list[SkullPool], shares: list[float], cache: Path
+) -> Callable[[int], tuple]:
+    if recipe.suggested:
+        pool = SuggestedPool(
+            skulls, shares, count=recipe.suggested, side=recipe.pool_side, seed=recipe.seed, strength=recipe.strength,
+            styles=recipe.styles, cache=cache,
+        )  # fmt: skip
+        return lambda step: _tensors(
+            draw_suggested(pool, seed=recipe.seed, step=step, batch=recipe.batch, side=recipe.side)
+        )
+
     def batch(index: int) -> tuple[torch.Tensor, torch.Tensor]:
         return _tensors(
             draw_batch(

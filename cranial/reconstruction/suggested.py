@@ -1,0 +1,100 @@
+"""Training cases with suggestions: made once, for fits take seconds; kept; then turned and bent a little at every draw.
+
+A skull of the pools is warped and cut as in `cases`; then everything is found as it will be for a patient: mid-plane,
+mirrored skull, atlas. A draw moves all four occupancies alike, so that what was found stays as good or bad as it was.
+"""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..resampling import sample
+from ..rng import generator
+from ..volume import Volume
+from .cases import EDGE_MM, SkullPool, Strength, draw_case, kept, resampled
+from .grid import HeadGrid, lay_grid
+from .learner import SUGGESTIONS
+from .suggestions import find_suggestions
+
+CHANNELS = 2 + SUGGESTIONS  # defective skull, implant, mirrored skull, atlas
+AGAIN = Strength(pitch_deg=4.0, tilt_deg=2.0, shift=0.01, scale=0.03, stretch=0.02, elastic=0.01, elastic_fine=0.002)
+UNSEEN = 0.05  # how often a suggestion is withheld: there may be none, or a bad one
+_MAKING, _DRAWING = 1_000_011, 1_000_012  # end the keys: nobody else's numbers
+
+
+class SuggestedPool:
+    """Items 0 ... count - 1, each uint8 occupancy (4, n, n, n), made when first asked for; item k is of (seed, k).
+
+    cache: folder in which items are kept; a cache is of one version of the package.
+    """
+
+    def __init__(
+        self,
+        skulls: Sequence[SkullPool],
+        shares: Sequence[float],
+        *,
+        count: int,
+        side: int,
+        seed: int,
+        strength: Strength,
+        styles: Sequence[str],
+        cache: Path,
+    ) -> None:
+        self.skulls, self.chances = skulls, np.asarray(shares, float) / np.sum(shares)
+        self.count, self.side, self.seed, self.strength, self.styles = count, side, seed, strength, styles
+        told = repr((side, seed, strength, tuple(styles), self.chances.round(6).tolist())).encode()
+        for pool in skulls:
+            told = zlib.crc32(pool.occupancy.tobytes(), zlib.crc32(told)).to_bytes(4, "big")
+        self.folder = Path(cache) / f"suggested-{zlib.crc32(told):08x}"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, item: int) -> np.ndarray:
+        if not 0 <= item < self.count:
+            raise IndexError(f"item is {item}; the pool has 0 to {self.count - 1}")
+        return kept(self.folder / f"{item:05d}.npz", lambda: self._make(item))
+
+    def _make(self, item: int) -> np.ndarray:
+        rng = generator(self.seed, item, _MAKING)
+        pool = self.skulls[rng.choice(len(self.skulls), p=self.chances)]
+        skull = pool.occupancy[rng.integers(len(pool))]
+        defective, implant = draw_case(skull, rng, side=len(skull), strength=self.strength, styles=self.styles)
+        return with_suggestions(defective, implant, self.side)
+
+
+def with_suggestions(defective: np.ndarray, implant: np.ndarray, side: int) -> np.ndarray:
+    """A case as a model will see it, uint8 (4, side, side, side); defective, implant: occupancies of one cube.
+
+    What cannot be found (no mid-plane in the little that a scan shows) is empty.
+    """
+    n = len(defective)
+    spacing = EDGE_MM / n
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    skull = Volume(defective > 0.5, affine)
+    own = HeadGrid(n, affine)
+    try:
+        grid, found = lay_grid(skull, side), find_suggestions(skull)
+    except ValueError:
+        grid, suggested = own.at(side), np.zeros((SUGGESTIONS, side, side, side), np.float32)
+    else:
+        suggested = found.on(grid)
+    seen = [sample(occupancy, affine, (side,) * 3, grid.affine) for occupancy in (defective, implant)]
+    return np.rint(255 * np.clip(np.stack([*seen, *suggested]), 0, 1)).astype(np.uint8)
+
+
+def draw_suggested(
+    pool: SuggestedPool, *, seed: int, step: int, batch: int, side: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (batch, 3, n, n, n): skull, mirrored, atlas, and targets (batch, 1, n, n, n), float32, of one step."""
+    inputs, targets = [], []
+    for index in range(batch):
+        rng = generator(seed, step, index, _DRAWING)
+        case = pool[int(rng.integers(len(pool)))]
+        case = resampled(case, rng, side=side, strength=AGAIN)
+        case[2:] *= rng.random((SUGGESTIONS, 1, 1, 1)) >= UNSEEN
+        inputs.append(case[[0, *range(2, CHANNELS)]])
+        targets.append(case[1:2])
+    return np.stack(inputs), np.stack(targets)

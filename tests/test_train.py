@@ -195,6 +195,14 @@ def test_an_extended_run_goes_on_and_a_finished_one_returns_at_once(tmp_path):
     assert (tmp_path / "last.safetensors").read_bytes() == before
 
 
+def test_one_process_is_not_told_to_use_srun(tmp_path, monkeypatch, recwarn):
+    srun = tmp_path / "srun"
+    srun.touch(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    run(Inpainter(), tmp_path / "run", steps=1)
+    assert not [warning for warning in recwarn if "srun" in str(warning.message)]
+
+
 def test_nobody_elses_gradient_is_touched(tmp_path):
     class OnlyGenerator(Adversaries):
         def turns(self, step):

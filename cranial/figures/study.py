@@ -15,6 +15,7 @@ from .style import FAINT, INK, Figure, figure
 _COLOURS = {"seen": "#2f7fc1", "unseen": "#e2802b"}
 _OTHERS = ("#7fb685", "#8d6cab", "#d1495b", "#5f6b7a")
 _MARKERS = "osD^v"
+_LEAST_DSC = 0.02  # that an axis of means shows: nobody looks for less
 _BOUND = {"arithmetic": "#2f7fc1", "memory": "#e2802b"}
 
 
@@ -47,6 +48,9 @@ def dice_against_cases(points: Sequence[tuple[str, int, str, Interval]], *, titl
             axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.tick_params(color=FAINT)
+            if np.ptp(axes.get_ylim()) < _LEAST_DSC:
+                middle = np.mean(axes.get_ylim())
+                axes.set_ylim(middle - _LEAST_DSC / 2, middle + _LEAST_DSC / 2)
         grid[0].set_ylabel("DSC, mean and 95 % interval")
         handles, labels = grid[0].get_legend_handles_labels()
         drawn.legend(handles, labels, loc="outside lower left", ncols=4)
@@ -125,13 +129,17 @@ def cost_by_part(costs: Mapping[str, float], *, unit: str, bound: Mapping[str, s
         axes = drawn.subplots()
         for place, (name, value) in enumerate(costs.items()):
             axes.barh(place, value, height=0.7, color=_BOUND[bound[name]] if bound else FAINT)
-            axes.text(value, place, f" {value:,.0f}" if value >= 10 else f" {value:.2g}", va="center", fontsize=9)
+            axes.text(value, place, f" {_short(value)}", va="center", fontsize=9)
         axes.set(yticks=range(len(costs)), yticklabels=list(costs), ylim=(len(costs) - 0.5, -0.5), xlabel=unit,
                  xlim=(0, 1.12 * max(costs.values())))
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         if bound:
             patches = [Patch(color=colour, label=f"{name} takes longer") for name, colour in _BOUND.items()]
             drawn.legend(handles=patches, loc="outside lower left", ncols=2)
     return drawn
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

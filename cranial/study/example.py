@@ -60,7 +60,7 @@ def make_example(recipe: Example, folder: Path | str, *, progress: bool = True) 
     }
     for name, source in sources.items():
         cases = RealSet(source=source, side=recipe.side, phantom_spacing_mm=recipe.spacing_mm, styles=recipe.styles)
-        make_real_set(cases, folder / name, cache=cache, progress=progress)
+        make_real_set(cases, folder / name, cache=cache, progress=False)  # seconds
     bent = RegisteredSet(
         count=recipe.registered, side=recipe.side, edge_mm=EDGE_MM, cases=folder / "train", iterations=(20, 20)
     )

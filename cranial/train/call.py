@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,9 +66,12 @@ def train(
     """
     settings = SimpleNamespace(**locals())
     _check(settings)
-    fabric = Fabric(
-        accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision
-    )
+    with warnings.catch_warnings():
+        if devices == nodes == 1:  # one process needs no srun, even where there is one
+            warnings.filterwarnings("ignore", message="The `srun` command is available")
+        fabric = Fabric(
+            accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision
+        )
     values, process = fabric.launch(_train, settings)
     result = TrainResult(**values)
     if process != os.getpid():  # a notebook's processes trained copies of the learner

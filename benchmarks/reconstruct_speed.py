@@ -6,8 +6,9 @@
 Three measurements in one run, medians after a run that does not count. The whole: `cranial reconstruct` as a process
 (import, load, preprocess, network, postprocess, write) with its wall time, the processor's time and peak memory, and
 `cranial evaluate` after it. The plain pipeline: the same steps as whoever has scipy writes them, each on the whole
-grid, the network in eager float32, and the challenge's metrics; a process as well. Its cube is laid as ours is. The
-network alone: `infer` beside the same network in eager float32 and contiguous layout.
+grid, the network in eager float32, and the challenge's metrics; a process as well. Its cube is laid, and the mirrored
+skull and the atlas are bent onto the case, as ours are. The network alone: `infer` beside the same network in eager
+float32 and contiguous layout.
 """
 
 import argparse
@@ -124,26 +125,26 @@ def _process(command: Sequence) -> tuple[float, float, float]:
 
 def network_seconds(skull: Volume, repeats: int) -> dict[str, float]:
     """Of the network on the case's cube, both sides: as `infer` asks it, and plainly."""
-    from cranial.reconstruction.predict import infer, load_model
+    from cranial.reconstruction.predict import infer, load_model, look
 
     fast, plain = load_model(), load_model()
-    occupancy = lay_grid(skull, fast.side).occupancy(skull)
+    seen = look(fast, skull, lay_grid(skull, fast.side))
     works: dict[str, Callable] = {
-        "network": lambda: infer(fast, occupancy, device="cpu"),
-        "network, eager float32": lambda: plain_network(plain, occupancy),
+        "network": lambda: infer(fast, seen, device="cpu"),
+        "network, eager float32": lambda: plain_network(plain, seen),
     }
     for work in works.values():
         work()
     return {name: statistics.median(_seconds(work) for _ in range(repeats)) for name, work in works.items()}
 
 
-def plain_network(model, occupancy: np.ndarray) -> np.ndarray:
-    """Probability in each voxel of the cube, float32, mean over both sides."""
+def plain_network(model, seen: np.ndarray) -> np.ndarray:
+    """Probability in each voxel of the cube, float32, mean over both sides; seen: (C, n, n, n), as of `look`."""
     import torch
 
     from cranial.reconstruction.learner import network_input
 
-    x = torch.from_numpy(occupancy)[None, None]
+    x = torch.from_numpy(seen)[None]
     with torch.no_grad():
         sides = [model.network(network_input(each, symmetry=model.symmetry)) for each in (x, x.flip(2))]
     return 0.5 * (torch.sigmoid(sides[0]) + torch.sigmoid(sides[1]).flip(2))[0, 0].numpy()
@@ -155,6 +156,7 @@ def plain_reconstruct(skull: Path, output: Path) -> None:
     from scipy import ndimage
 
     from cranial.reconstruction.predict import SMALLEST_MM3, load_model
+    from cranial.reconstruction.suggestions import find_suggestions
 
     data, header = nrrd.read(str(skull))
     bone = data > 0
@@ -167,7 +169,10 @@ def plain_reconstruct(skull: Path, output: Path) -> None:
     width = np.linalg.norm(to_voxel[:3, :3], axis=0)
     averaged = ndimage.uniform_filter(bone.astype(np.float32), np.maximum(1, np.rint(width)).astype(int))
     occupancy = ndimage.affine_transform(averaged, to_voxel, output_shape=(grid.side,) * 3, order=1)
-    probability = plain_network(model, occupancy)
+    seen = occupancy[None]
+    if model.suggested:
+        seen = np.concatenate([seen, find_suggestions(case).on(grid)])
+    probability = plain_network(model, seen)
     back = np.linalg.inv(to_voxel)
     p, s = (ndimage.affine_transform(field, back, output_shape=bone.shape, order=1)
             for field in (probability, occupancy))

@@ -13,7 +13,9 @@ from cranial.statistics import mean_interval, wilcoxon
 from cranial.study.compare import Planned, case_means, curve, entry, table_entries
 from cranial.study.literature import REPORTED
 from cranial.study.scores import ScoresError, read_scores
-from cranial.study.tables import literature_rows, shown, write_tables
+from cranial.study.tables import literature_rows, overview, shown, write_tables
+
+FORMS = ("csv", "md", "tex")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,20 @@ def test_without_a_plain_row_there_is_no_baseline_and_nothing_to_compare_with(tm
     scores = read_scores(tmp_path)
     assert scores.baseline is None
     assert all(each.against_baseline is None and not each.missing for each in table_entries(scores, "5"))
+
+
+def test_the_overview_has_a_line_a_row_and_says_of_it_what_its_table_says(scores):
+    planned = [Planned("ir_1000", "IR", ("5",)), Planned("never_run", "none", ("5",))]
+    lines = overview(scores, planned=planned)
+    assert [line["trained on"] for line in lines] == [
+        scores.methods[row].first.label for row in ("no_aug", "ir_1000", "geo", "ir_100")
+    ]
+    of_table = {row["method"]: row for row in shown(table_entries(scores, "5"), "unseen")}
+    line = lines[1]
+    told = of_table[line["trained on"]]
+    assert told["DSC"].startswith(line["DSC, unseen"] + " ")
+    assert told["HD95, mm"].startswith(line["HD95, unseen, mm"][:-2])
+    assert (line["Δ DSC, unseen"], line["p, unseen"], line["seeds"]) == (told["Δ DSC"], told["p"], told["seeds"])
 
 
 def test_a_case_counts_once_with_the_mean_of_its_seeds(scores, study):
@@ -129,7 +145,7 @@ def test_a_seed_that_has_begun_and_not_ended_is_named(tmp_path, study):
 def test_the_tables_are_written_in_three_forms_that_say_the_same(study, scores, tmp_path):
     written = write_tables(study, tmp_path)
     assert {path.name for path in written} == {
-        f"table_{number}.{form}" for number in (2, 3, 5, 6) for form in ("csv", "md", "tex")
+        f"{name}.{form}" for name in ("table_2", "table_3", "table_5", "table_6", "overview") for form in FORMS
     }
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written}, "nothing half written stays"
     best = entry(scores.methods["ir_1000"], "unseen", baseline=scores.baseline)

@@ -1,4 +1,4 @@
-"""Tables 2 to 6 of the study, from the scores of its runs, as CSV, Markdown and LaTeX.
+"""Tables 2 to 6 of the study and an overview, from the scores of its runs, as CSV, Markdown and LaTeX.
 
 A row that is planned and has no finished run is in its tables, and said to be missing.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..report import table as markdown
 from ..statistics import Interval
-from .compare import Entry, Planned, table_entries
+from .compare import Entry, Planned, entry, table_entries
 from .literature import REPORTED
 from .scores import METRICS, Scores, read_scores
 
@@ -46,6 +46,27 @@ def _shown(each: Entry) -> dict[str, str]:
     cells["seeds"] = str(each.seeds)
     cells["± seeds"] = "–" if each.seed_spread is None else f"{each.seed_spread:.3f}"
     return cells
+
+
+def overview(scores: Scores, *, planned: Sequence[Planned] = ()) -> list[dict[str, str]]:
+    """A line a row, whatever table it is of: the baseline, then as planned, then others; as text, for report.table.
+
+    Mean Dice on each distribution; on the last one also HD95, the median difference from the baseline, and both p.
+    """
+    last, baseline = scores.distributions[-1], scores.baseline
+    first = [baseline.first.row] if baseline else []
+    rows = dict.fromkeys([*first, *(each.row for each in planned), *scores.methods])
+    lines = []
+    for method in (scores.methods[row] for row in rows if row in scores.methods):
+        found = {name: entry(method, name, baseline=baseline) for name in scores.distributions}
+        cells = {name: _shown(each) for name, each in found.items()}
+        lines.append(
+            {"trained on": method.first.label, "synthetic": cells[last]["synthetic"], "seeds": cells[last]["seeds"]}
+            | {f"DSC, {name}": f"{found[name].metrics['dice'].mean:.3f}" for name in scores.distributions}
+            | {f"{name}, {last}": cells[last][name] for name in ("Δ DSC", "p", "p, by skull")}
+            | {f"HD95, {last}, mm": f"{found[last].metrics['hd95_mm'].mean:.1f}"}
+        )
+    return lines
 
 
 def literature_rows(scores: Scores) -> list[dict[str, str]]:
@@ -89,9 +110,9 @@ NOTE = (
 
 
 def write_tables(folder: Path | str, output: Path | str, *, planned: Sequence[Planned] = ()) -> list[Path]:
-    """Tables 2 to 6 of the runs below a folder, as CSV, Markdown and LaTeX, each written whole; returns the paths.
+    """Tables 2 to 6 and an overview of the runs below a folder, as CSV, Markdown and LaTeX, each written whole.
 
-    A table that no run and no planned row names is not written. Raises ScoresError as `read_scores`.
+    Returns the paths. A table that no run and no planned row names is not written. Raises ScoresError as `read_scores`.
     """
     scores, output = read_scores(folder), Path(output)
     output.mkdir(parents=True, exist_ok=True)
@@ -105,6 +126,9 @@ def write_tables(folder: Path | str, output: Path | str, *, planned: Sequence[Pl
         missing = sorted({each.label for each in entries if each.missing})
         note = NOTE + (f" Missing, for want of a finished run: {', '.join(missing)}." if missing else "") + unfinished
         written += _write_all(output / f"table_{table}", TITLES[table], parts, note, _csv(_tidy(entries)))
+    rows = overview(scores, planned=planned)
+    if rows:
+        written += _write_all(output / "overview", "All rows", {"": rows}, NOTE + unfinished, _csv(rows))
     rows = literature_rows(scores)
     note = "Other test cases, and partly other training data: where the field stands, not who would win on one set."
     written += _write_all(output / "table_6", TITLES["6"], {"": rows}, note, _csv(rows))

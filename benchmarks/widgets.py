@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from cranial import figures, widgets
@@ -94,6 +95,35 @@ def notebooks() -> Iterator[tuple[str, Callable[[], None]]]:
     turned = widgets.turn(lambda case_number: figures.difference(case.implant, found, case.defective),
                           case_number=(0, 3))
     yield "06: turn, case", moved(controls(turned)["case_number"])
+
+    case = cut(phantom(1, seed=2026, spacing_mm=2.0), "frontoorbital", seed=2026)
+    tries = [reconstruct(case.defective, method=method).defect for method in ("mirror", "atlas")]
+    explored = widgets.explore(
+        lambda proposal: drawn(figures.symmetric_differences(
+            {"case": case.defective}, tries[:1], [tries[proposal]], names=("vote", "proposal"), pixels=200,
+        )),
+        proposal=(0, 1),
+    )  # fmt: skip
+    yield "07: explore, proposal", moved(explored.children[0])
+
+    rng = np.random.default_rng(0)
+    values = {name: {f"row {row}": rng.random(24) for row in range(12)} for name in ("seen", "unseen")}
+    explored = widgets.explore(
+        lambda begins: drawn(figures.methods_compared(values, lowest=begins)), begins=(0.0, 0.95, 0.05)
+    )
+    yield "09: explore, begins", moved(explored.children[0])
+
+    costs = {f"part {part}, training": rng.random() for part in range(20)}
+    explored = widgets.explore(
+        lambda share: drawn(figures.cost_by_part({part: cost / share for part, cost in costs.items()}, unit="hours")),
+        share=(0.05, 1.0, 0.05),
+    )
+    yield "10: explore, share", moved(explored.children[0])
+
+
+def drawn(figure) -> None:
+    """As a notebook does: a figure is a PNG before a browser sees it."""
+    figure.savefig(io.BytesIO(), format="png")
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ from ...volume import Volume
 from ..layers import labels_data, surface_of
 from .dock import Dock, chosen, file_field
 
-_COLOURS = {0: "transparent", 1: COLOURS["bone"], 2: COLOURS["implant"], None: "transparent"}
+_BONE = "#a8a294"  # under napari's light on labels it looks as bone does elsewhere
+_COLOURS = {0: "transparent", 1: _BONE, 2: COLOURS["implant"], None: "transparent"}
 
 
 class BrowseDock(Dock):

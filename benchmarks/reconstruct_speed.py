@@ -125,10 +125,10 @@ def _process(command: Sequence) -> tuple[float, float, float]:
 
 def network_seconds(skull: Volume, repeats: int) -> dict[str, float]:
     """Of the network on the case's cube, both sides: as `infer` asks it, and plainly."""
-    from cranial.reconstruction.predict import infer, load_model, look
+    from cranial.reconstruction.predict import infer, load_model, look, suggest
 
     fast, plain = load_model(), load_model()
-    seen = look(fast, skull, lay_grid(skull, fast.side))
+    seen = look(fast, skull, lay_grid(skull, fast.side), suggest(fast, skull))
     works: dict[str, Callable] = {
         "network": lambda: infer(fast, seen, device="cpu"),
         "network, eager float32": lambda: plain_network(plain, seen),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from cranial import volume
 from cranial.metrics import dice
@@ -11,8 +12,9 @@ from cranial.reconstruction import Model, load_model, propose, reconstruct
 from cranial.reconstruction.cases import SkullPool, Strength
 from cranial.reconstruction.grid import HeadGrid, lay_grid
 from cranial.reconstruction.learner import ReconstructionLearner, network_input
-from cranial.reconstruction.predict import infer, look
+from cranial.reconstruction.predict import infer, look, postprocess, suggest, to_case
 from cranial.reconstruction.recipe import Recipe, shown_more, train_reconstruction
+from cranial.reconstruction.sharpening import sharpened
 from cranial.reconstruction.suggested import CHANNELS, SuggestedPool, draw_suggested, with_suggestions
 from cranial.reconstruction.suggestions import find_suggestions
 from cranial.skulls.defects import cut
@@ -162,7 +164,7 @@ class Copies(torch.nn.Module):
 def test_a_model_that_wants_suggestions_gets_them(case):
     model = Model(Copies(2), 64, True, {}, suggested=True)
     grid = lay_grid(case.defective, 64)
-    seen = look(model, case.defective, grid)
+    seen = look(model, case.defective, grid, suggest(model, case.defective))
     assert seen.shape == (3, 64, 64, 64) and np.array_equal(seen[0], grid.occupancy(case.defective))
     assert np.allclose(infer(model, seen), 1 / (1 + np.exp(-20 * (seen[1] - 0.5))), atol=0.1)
     found = reconstruct(case.defective, model=model).defect
@@ -174,7 +176,8 @@ def test_a_model_that_wants_suggestions_gets_them(case):
 
 def test_a_model_that_wants_none_sees_the_skull_alone(case):
     grid = lay_grid(case.defective, 32)
-    assert look(Model(Copies(0), 32, True, {}), case.defective, grid).shape == (1, 32, 32, 32)
+    model = Model(Copies(0), 32, True, {})
+    assert suggest(model, case.defective) is None and look(model, case.defective, grid, None).shape == (1, 32, 32, 32)
 
 
 def test_a_recipe_with_suggestions_trains_and_gives_a_model_that_asks_for_them(case, tmp_path):
@@ -186,3 +189,39 @@ def test_a_recipe_with_suggestions_trains_and_gives_a_model_that_asks_for_them(c
     model = load_model(tmp_path / "run" / "model.safetensors")
     assert model.suggested and model.network.shape.in_channels == 4
     assert volume.same_grid(reconstruct(case.defective, model=model).defect, case.defective)
+
+
+# -- surfaces drawn towards the mirrored skull's
+
+
+def coarse(case, side=48):
+    """What a coarse network may say, too thick, brought back: (proposal, what `sharpened` wants besides)."""
+    grid = lay_grid(case.defective, side)
+    occupancy = grid.occupancy(case.defective)
+    probability = np.clip(1.6 * gaussian_filter(grid.occupancy(case.implant), 0.7), 0, 1 - occupancy)
+    proposal = postprocess(to_case(probability, occupancy, grid, case.defective), case.defective)
+    return proposal, {"probability": probability, "occupancy": occupancy, "grid": grid}
+
+
+@pytest.mark.parametrize("style", ["parietotemporal", "random_2"])
+def test_where_the_other_side_has_the_piece_it_comes_nearer_to_the_truth(case, style):
+    whole = case.complete.mask
+    left = np.arange(len(whole))[:, None, None] < len(whole) / 2
+    case = cut(case.complete.with_mask(np.where(left, whole, whole[::-1])), style, seed=5)
+    proposal, asked = coarse(case)
+    sharp = sharpened(proposal, case.defective, suggestions=find_suggestions(case.defective), **asked)
+    assert dice(sharp, case.implant.mask) > dice(proposal, case.implant.mask) + 0.01
+    assert not (sharp & case.defective.mask).any()
+
+
+def test_where_it_has_not_the_piece_stays_as_the_network_said(case):
+    both = cut(case.complete, "bilateral", seed=5)
+    proposal, asked = coarse(both)
+    unchanged = sharpened(proposal, both.defective, suggestions=find_suggestions(both.defective), **asked)
+    assert proposal.any() and np.array_equal(unchanged, proposal)
+
+
+def test_nothing_proposed_stays_nothing(case, found):
+    nothing = np.zeros(case.defective.shape, bool)
+    _, asked = coarse(case)
+    assert not sharpened(nothing, case.defective, suggestions=found, **asked).any()

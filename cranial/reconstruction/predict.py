@@ -63,6 +63,8 @@ def reconstruct(
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; choose one of {', '.join(METHODS)}")
+    if not defective.mask.any():
+        raise ValueError("the skull's mask is empty; there is nothing to reconstruct from")
     started = time.perf_counter()
     progress = progress or _unseen
     if method != "network":
@@ -81,11 +83,15 @@ def reconstruct(
 
         midplane = find_midplane(defective)
         grid = lay_grid(defective, found.side, midplane=midplane)
-        seen = look(found, defective, grid, midplane=midplane, progress=progress)
+        suggestions = suggest(found, defective, midplane=midplane, progress=progress)
+        seen = look(found, defective, grid, suggestions)
         progress(0.6, "asking the network")
         probability = infer(found, seen, device=device)
         progress(0.8, "bringing the answer to the skull's grid")
         proposal = to_case(probability, seen[0], grid, defective)
+        if suggestions is not None:
+            progress(0.9, "sharpening its surfaces")
+            proposal = sharpen(proposal, defective, probability, seen[0], grid, suggestions, smallest_mm3=smallest_mm3)
         facts = {
             "side": grid.side,
             "spacing_mm": grid.spacing_mm,
@@ -122,28 +128,24 @@ def load_model(path: Path | str | None = None) -> Model:
     return Model(network.eval(), side, symmetry, metadata, suggested)
 
 
-def look(
-    model: Model,
-    defective: Volume,
-    grid: HeadGrid,
-    *,
-    suggestions: "Suggestions | None" = None,
-    midplane: "Midplane | None" = None,
-    progress: Progress | None = None,
-) -> np.ndarray:
-    """What a model is shown of a case in a cube, float32 (C, n, n, n): occupancy, and whatever else it wants.
-
-    suggestions: of this case; None: found here if the model wants them, from the mid-plane if it is known. Raises
-    ValueError as find_suggestions does.
-    """
-    occupancy = grid.occupancy(defective)
+def suggest(
+    model: Model, defective: Volume, *, midplane: "Midplane | None" = None, progress: Progress | None = None
+) -> "Suggestions | None":
+    """What is suggested for a case, if the model wants it. Raises ValueError as find_suggestions does."""
     if not model.suggested:
-        return occupancy[None]
-    if suggestions is None:
-        from .suggestions import find_suggestions
+        return None
+    from .suggestions import find_suggestions
 
-        suggestions = find_suggestions(defective, midplane=midplane, progress=progress)
-    return np.concatenate([occupancy[None], suggestions.on(grid)])
+    return find_suggestions(defective, midplane=midplane, progress=progress)
+
+
+def look(model: Model, defective: Volume, grid: HeadGrid, suggestions: "Suggestions | None") -> np.ndarray:
+    """What a model is shown of a case in a cube, float32 (C, n, n, n): occupancy, and the suggestions if it wants any.
+
+    suggestions: what `suggest` found for this case, in whatever cube.
+    """
+    occupancy = grid.occupancy(defective)[None]
+    return occupancy if suggestions is None else np.concatenate([occupancy, suggestions.on(grid)])
 
 
 def infer(model: Model, seen: np.ndarray, *, both_sides: bool = True, device: str = "auto") -> np.ndarray:
@@ -193,6 +195,25 @@ def to_case(probability: np.ndarray, occupancy: np.ndarray, grid: HeadGrid, defe
         p, s = (sample(field, grid.affine, shape, affine) for field in (probability, occupancy))
         result[first:last, low[1] : high[1], low[2] : high[2]] = (p > _WORTH) & (p >= 0.5 * (1 - np.minimum(s, 0.98)))
     return result
+
+
+def sharpen(
+    proposal: np.ndarray,
+    defective: Volume,
+    probability: np.ndarray,
+    occupancy: np.ndarray,
+    grid: HeadGrid,
+    suggestions: "Suggestions",
+    *,
+    smallest_mm3: float = SMALLEST_MM3,
+) -> np.ndarray:
+    """A proposal without its crumbs, its surfaces drawn towards the mirrored skull's where both agree."""
+    from .sharpening import sharpened
+
+    pieces = postprocess(proposal, defective, smallest_mm3=smallest_mm3)
+    return sharpened(
+        pieces, defective, probability=probability, occupancy=occupancy, grid=grid, suggestions=suggestions
+    )
 
 
 def postprocess(proposal: np.ndarray, defective: Volume, *, smallest_mm3: float = SMALLEST_MM3) -> np.ndarray:

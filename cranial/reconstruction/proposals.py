@@ -22,8 +22,7 @@ from ..volume import Volume
 from .cases import Strength, rotation
 from .familiar import unfamiliar
 from .grid import HeadGrid, lay_grid
-from .predict import SMALLEST_MM3, Model, infer, load_model, look, postprocess, to_case
-from .suggestions import find_suggestions
+from .predict import SMALLEST_MM3, Model, infer, load_model, look, postprocess, sharpen, suggest, to_case
 
 MOST = 255  # proposals: votes are counted in bytes
 LOW_AGREEMENT = 0.87  # of those eight, the four below had a DSC of 0.60 or less, the four above of 0.82 or more
@@ -76,14 +75,16 @@ def propose(
     found = model if isinstance(model, Model) else load_model(model)
     laid = lay_grid(case, found.side)
     strength = Strength(**found.metadata.get("recipe", {}).get("strength", {}))
-    defects, warnings, suggestions = [], (), find_suggestions(case) if found.suggested else None
+    defects, warnings, suggestions = [], (), suggest(found, case)
     for item in tqdm(range(count), desc="proposals", disable=not progress):
         grid = moved(laid, generator(seed, item, STREAM), strength) if item else laid
-        seen = look(found, case, grid, suggestions=suggestions)
+        seen = look(found, case, grid, suggestions)
         if not item:
             warnings = unfamiliar(seen[0], grid)
         probability = infer(found, seen, both_sides=not item, device=device)
         mask = to_case(probability, seen[0], grid, case)
+        if suggestions is not None:
+            mask = sharpen(mask, case, probability, seen[0], grid, suggestions, smallest_mm3=smallest_mm3)
         defects.append(case.with_mask(postprocess(mask, case, smallest_mm3=smallest_mm3)))
     return gather(case, defects, warnings=warnings, smallest_mm3=smallest_mm3)
 

@@ -39,11 +39,12 @@ class Suggestions:
             slab = slice(first, min(first + _SLAB, side))
             voxels = np.stack(np.mgrid[slab, :side, :side], axis=-1).reshape(-1, 3)
             points = voxels @ grid.affine[:3, :3].T + grid.affine[:3, 3]
-            filled[0, slab] = self._mirrored(points).reshape(-1, side, side)
+            filled[0, slab] = self.mirrored(points).reshape(-1, side, side)
             filled[1, slab] = self._atlas(points).reshape(-1, side, side)
         return filled
 
-    def _mirrored(self, points_mm: np.ndarray) -> np.ndarray:
+    def mirrored(self, points_mm: np.ndarray) -> np.ndarray:
+        """Occupancy of the mirrored and bent skull at points (N, 3), patient mm: (N,)."""
         to_voxels = np.linalg.inv(self.head.affine)
         points = self.head.points(points_mm @ to_voxels[:3, :3].T + to_voxels[:3, 3])
         shift = cubic_terms(points) @ self.bend

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from ..diffusion import ddim
 from ..generators.latent_diffusion import LatentDiffusion
 from ..reconstruction.grid import HeadGrid, lay_grid
-from ..reconstruction.predict import SMALLEST_MM3, Model, infer, load_model, look, postprocess, to_case
+from ..reconstruction.predict import SMALLEST_MM3, Model, infer, load_model, look, postprocess, suggest, to_case
 from ..reconstruction.proposals import Proposals, gather
 from ..resampling import sample
 from ..sampling import SD
@@ -91,7 +91,7 @@ def find_hole(case: Volume, grid: HeadGrid, occupancy: np.ndarray, model: Model,
     from scipy.ndimage import binary_dilation
 
     finer = grid.at(model.side)
-    probability = infer(model, look(model, case, finer), device=device)
+    probability = infer(model, look(model, case, finer, suggest(model, case)), device=device)
     proposed = sample(probability, finer.affine, occupancy.shape, grid.affine) > 0.5 * (1 - np.minimum(occupancy, 0.98))
     return binary_dilation(proposed & (occupancy < 0.5), iterations=_AROUND) & (occupancy < 0.5)
 

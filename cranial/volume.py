@@ -212,6 +212,17 @@ def resample(volume: Volume, *, like: Volume) -> Volume:
     return like.with_mask(sample_mask(volume.mask, volume.affine, like.shape, like.affine))
 
 
+def thinned(volume: Volume, *, spacing_mm: float) -> Volume:
+    """Every k-th voxel along each axis, k the largest that keeps the spacing within spacing_mm: for a rough look."""
+    steps = np.maximum(1, np.floor(spacing_mm / np.asarray(volume.spacing_mm) + 1e-6)).astype(int)
+    first = (steps - 1) // 2
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ first
+    affine[:3, :3] *= steps
+    taken = tuple(slice(start, None, step) for start, step in zip(first, steps, strict=True))
+    return Volume(volume.mask[taken], affine)
+
+
 def same_grid(one: Volume, other: Volume) -> bool:
     """Whether two volumes have the same voxels at the same places (within a hundredth of a voxel)."""
     return grids_agree(one.shape, one.affine, other.shape, other.affine)

@@ -215,6 +215,18 @@ def test_an_upright_head_is_left_as_it_is():
     assert volume.to_lps(skull) is skull
 
 
+@pytest.mark.parametrize("order", ORDERS[::7])
+def test_what_is_thinned_are_voxels_that_were_there_no_further_apart_than_asked(order):
+    skull = reordered(head(OBLIQUE), order)
+    few = volume.thinned(skull, spacing_mm=2.5 * min(skull.spacing_mm))
+    assert len(few.mask.ravel()) < len(skull.mask.ravel()) / 2 and max(few.spacing_mm) <= 2.5 * max(skull.spacing_mm)
+    places = np.argwhere(few.mask)
+    was = skull.mm_to_voxel(few.voxel_to_mm(places))
+    assert np.allclose(was, np.rint(was), atol=1e-6) and skull.mask[tuple(np.rint(was).astype(int).T)].all()
+    assert few.volume_mm3 == pytest.approx(skull.volume_mm3, rel=0.2)
+    assert volume.same_grid(volume.thinned(skull, spacing_mm=0.1 * min(skull.spacing_mm)), skull)
+
+
 def test_resampling_onto_the_same_grid_is_the_identity_and_a_copy():
     skull = head(OBLIQUE)
     again = volume.resample(skull, like=skull)

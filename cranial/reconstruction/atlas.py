@@ -23,7 +23,7 @@ from ..resampling import sample
 from ..symmetry import find_midplane
 from ..symmetry.head import Head, lay_head
 from ..symmetry.holes import free_vault, missing_bone
-from ..volume import Volume
+from ..volume import Volume, thinned
 from .grid import lay_grid
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights" / "atlas.safetensors"
@@ -33,6 +33,7 @@ PITCHES_DEG = (-20.0, 0.0, 20.0, 40.0)  # of the front, downwards
 ROUNDS = 3  # fits; each begins with the hole that the one before has found
 ITERATIONS = (50, 50, 50)
 _SHOWN = 0.2
+_FINE_MM = 1.2  # of a skull that the atlas is bent onto: finer is of no use to cubes of 3 mm
 _BONE, _AROUND_VOX = 0.3, 3  # least occupancy, and how far around a gap nothing pulls
 
 
@@ -100,6 +101,7 @@ def fit_atlas(
     tell: Callable[[float, str], None] = lambda share, step: None,
 ) -> Fit:
     """Bend the atlas onto a skull, affine first; cube: affine (4, 4) of an upright cube of side^3 voxels around it."""
+    skull = thinned(skull, spacing_mm=_FINE_MM)
     shape = (side,) * 3
     spacing = np.linalg.norm(cube[:3, 0])
     upright = np.diag([spacing] * 3 + [1.0])

@@ -176,7 +176,7 @@ def to_case(probability: np.ndarray, occupancy: np.ndarray, grid: HeadGrid, defe
     skull (occupancy s), at least half is implant (occupancy p). Resampling p alone and cutting at 1/2 would leave a
     seam along the rim.
     """
-    result = np.zeros(defective.shape, dtype=bool)
+    result = np.zeros_like(defective.mask)  # in its memory order: what mixes both orders is slow on large grids
     worth = np.argwhere(probability > _WORTH)
     if not len(worth):
         return result

@@ -10,7 +10,7 @@ in held-out phantoms, whose asymmetry is rougher than a head's, 0.885 -> 0.878.
 import numpy as np
 from scipy import ndimage
 
-from ..resampling import sample
+from ..resampling import Slices, bounding_box, sample
 from ..volume import Volume
 from .grid import HeadGrid
 from .suggestions import Suggestions
@@ -36,34 +36,47 @@ def sharpened(
     probability, occupancy: the network's answer and the skull in the cube `grid`, (n, n, n). Pieces are taken one by
     one, 6-connected.
     """
-    result = proposal.copy()
-    margin = np.ceil(_REACH_MM / np.asarray(defective.spacing_mm)).astype(int) + 1
-    labels, _ = ndimage.label(proposal)
+    result = proposal.copy(order="K")
+    whole = bounding_box(proposal)
+    if whole is None:
+        return result
+    around = _wider(whole, defective)
+    skull = Volume(np.ascontiguousarray(defective.mask[around]), _moved(defective.affine, around))
+    pieces, changed = np.ascontiguousarray(proposal[around]), result[around]
+    labels, _ = ndimage.label(pieces)
     for number, found in enumerate(ndimage.find_objects(labels), start=1):
-        wider = zip(found, margin, strict=True)
-        box = tuple(slice(max(0, part.start - more), part.stop + more) for part, more in wider)
+        box = _wider(found, skull)
         piece = labels[box] == number
-        near = ndimage.distance_transform_edt(~piece, sampling=defective.spacing_mm) <= _REACH_MM
-        near &= ~defective.mask[box] & ((labels[box] == 0) | piece)
+        near = ndimage.distance_transform_edt(~piece, sampling=skull.spacing_mm) <= _REACH_MM
+        near &= ~skull.mask[box] & ((labels[box] == 0) | piece)
         voxels = np.argwhere(near)
-        points = defective.voxel_to_mm(voxels + [part.start for part in box])
-        parts = np.array_split(points, len(points) // _PART + 1)
-        mirrored = np.concatenate([suggestions.mirrored(part) for part in parts])
-        said = piece[tuple(voxels.T)]
+        said = piece[near]
+        mirrored = _mirrored(suggestions, skull.voxel_to_mm(voxels + [part.start for part in box]))
         has = mirrored >= 0.5
         if 2 * np.count_nonzero(has & said) < ALIKE * (np.count_nonzero(has) + np.count_nonzero(said)):
             continue
-        network = _share(probability, occupancy, grid, defective, box)[tuple(voxels.T)]
-        result[box][tuple(voxels.T)] = (1 - SHARE) * network + SHARE * mirrored >= 0.5
+        shape, affine = near.shape, _moved(skull.affine, box)
+        p, s = (sample(field, grid.affine, shape, affine)[near] for field in (probability, occupancy))
+        network = np.clip(p / (1 - np.minimum(s, 0.98)), 0, 1)  # of what is not skull: see predict.to_case
+        changed[box][near] = (1 - SHARE) * network + SHARE * mirrored >= 0.5
     return result
 
 
-def _share(
-    probability: np.ndarray, occupancy: np.ndarray, grid: HeadGrid, defective: Volume, box: tuple[slice, ...]
-) -> np.ndarray:
-    """Of the part of each voxel in the box that is not skull, how much is implant: float32, see predict.to_case."""
-    affine = defective.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ np.array([part.start for part in box], float)
-    shape = tuple(min(part.stop, edge) - part.start for part, edge in zip(box, defective.shape, strict=True))
-    p, s = (sample(field, grid.affine, shape, affine) for field in (probability, occupancy))
-    return np.clip(p / (1 - np.minimum(s, 0.98)), 0, 1)
+def _wider(box: Slices, volume: Volume) -> Slices:
+    """A box and _REACH_MM around it, as far as the volume goes."""
+    margin = np.ceil(_REACH_MM / np.asarray(volume.spacing_mm)).astype(int) + 1
+    edges = zip(box, margin, volume.shape, strict=True)
+    return tuple(slice(max(0, part.start - more), min(edge, part.stop + more)) for part, more, edge in edges)
+
+
+def _moved(affine: np.ndarray, box: Slices) -> np.ndarray:
+    """The affine of a box of the grid."""
+    moved = affine.copy()
+    moved[:3, 3] += moved[:3, :3] @ np.array([part.start for part in box], float)
+    return moved
+
+
+def _mirrored(suggestions: Suggestions, points: np.ndarray) -> np.ndarray:
+    """At many points, some at a time."""
+    parts = np.array_split(points, len(points) // _PART + 1)
+    return np.concatenate([suggestions.mirrored(part) for part in parts])

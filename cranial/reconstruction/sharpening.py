@@ -11,14 +11,14 @@ import numpy as np
 from scipy import ndimage
 
 from ..resampling import Slices, bounding_box, sample
-from ..volume import Volume
+from ..volume import Volume, thinned
 from .grid import HeadGrid
 from .suggestions import Suggestions
 
 ALIKE = 0.8  # least Dice of a piece and the mirrored bone around it: below 0.65 where the other side lacks it too,
 # above 0.84 where it has it, in twenty defects of a real head
 SHARE = 0.4  # of the mirrored skull in the mean
-_REACH_MM = 3.0  # around a piece, where its surface may come to lie
+_REACH_MM = 3.0  # around a piece, along each axis, where its surface may come to lie
 _PART = 200_000  # points at a time
 
 
@@ -47,25 +47,37 @@ def sharpened(
     for number, found in enumerate(ndimage.find_objects(labels), start=1):
         box = _wider(found, skull)
         piece = labels[box] == number
-        near = ndimage.distance_transform_edt(~piece, sampling=skull.spacing_mm) <= _REACH_MM
+        near = ndimage.maximum_filter(piece, size=2 * _reach(skull) + 1)
         near &= ~skull.mask[box] & ((labels[box] == 0) | piece)
-        voxels = np.argwhere(near)
-        said = piece[near]
-        mirrored = _mirrored(suggestions, skull.voxel_to_mm(voxels + [part.start for part in box]))
-        has = mirrored >= 0.5
-        if 2 * np.count_nonzero(has & said) < ALIKE * (np.count_nonzero(has) + np.count_nonzero(said)):
+        affine = _moved(skull.affine, box)
+        if _alike(piece, near, affine, suggestions) < ALIKE:
             continue
-        shape, affine = near.shape, _moved(skull.affine, box)
-        p, s = (sample(field, grid.affine, shape, affine)[near] for field in (probability, occupancy))
+        p, s = (sample(field, grid.affine, near.shape, affine) for field in (probability, occupancy))
         network = np.clip(p / (1 - np.minimum(s, 0.98)), 0, 1)  # of what is not skull: see predict.to_case
-        changed[box][near] = (1 - SHARE) * network + SHARE * mirrored >= 0.5
+        open_ = near & (network >= (0.5 - SHARE) / (1 - SHARE)) & (network < 0.5 / (1 - SHARE))  # the mirror decides
+        mean = (1 - SHARE) * network
+        mean[open_] += SHARE * _mirrored(suggestions, np.argwhere(open_), affine)
+        changed[box][near] = mean[near] >= 0.5
     return result
 
 
+def _alike(piece: np.ndarray, near: np.ndarray, affine: np.ndarray, suggestions: Suggestions) -> float:
+    """Dice of a piece and the mirrored bone near it, seen about every millimetre; both bool (I, J, K)."""
+    rough, seen = (thinned(Volume(mask, affine), spacing_mm=1.0) for mask in (piece, near))
+    voxels = np.argwhere(seen.mask)
+    has, said = _mirrored(suggestions, voxels, seen.affine) >= 0.5, rough.mask[seen.mask]
+    both = np.count_nonzero(has) + np.count_nonzero(said)
+    return 2 * np.count_nonzero(has & said) / both if both else 0.0
+
+
+def _reach(volume: Volume) -> np.ndarray:
+    """_REACH_MM in voxels along each axis."""
+    return np.ceil(_REACH_MM / np.asarray(volume.spacing_mm)).astype(int)
+
+
 def _wider(box: Slices, volume: Volume) -> Slices:
-    """A box and _REACH_MM around it, as far as the volume goes."""
-    margin = np.ceil(_REACH_MM / np.asarray(volume.spacing_mm)).astype(int) + 1
-    edges = zip(box, margin, volume.shape, strict=True)
+    """A box and what is within reach of it, as far as the volume goes."""
+    edges = zip(box, _reach(volume), volume.shape, strict=True)
     return tuple(slice(max(0, part.start - more), min(edge, part.stop + more)) for part, more, edge in edges)
 
 
@@ -76,7 +88,7 @@ def _moved(affine: np.ndarray, box: Slices) -> np.ndarray:
     return moved
 
 
-def _mirrored(suggestions: Suggestions, points: np.ndarray) -> np.ndarray:
-    """At many points, some at a time."""
-    parts = np.array_split(points, len(points) // _PART + 1)
-    return np.concatenate([suggestions.mirrored(part) for part in parts])
+def _mirrored(suggestions: Suggestions, voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """At voxels (N, 3) of a grid, some at a time."""
+    parts = np.array_split(voxels, len(voxels) // _PART + 1)
+    return np.concatenate([suggestions.mirrored(part @ affine[:3, :3].T + affine[:3, 3]) for part in parts])

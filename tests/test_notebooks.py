@@ -223,7 +223,8 @@ def test_the_clinical_case_runs_and_leaves_a_report_with_files_that_open(tmp_pat
 def test_the_evaluation_trains_an_example_where_there_is_no_study_and_writes_every_table(tmp_path):
     run_dir = run("09_evaluation", tmp_path, folder=str(tmp_path / "none"))
     assert len(list((run_dir / "figures").glob("cell_*.png"))) == 3
-    assert {f"table_{n}.{kind}" for n in (2, 3, 5, 6) for kind in ("csv", "md", "tex")} == {
+    names = ("table_2", "table_3", "table_5", "table_6", "overview")
+    assert {f"{name}.{kind}" for name in names for kind in ("csv", "md", "tex")} == {
         path.name for path in (run_dir / "tables").iterdir()
     }
     shown = ["".join(data.get("text/markdown", "")) for data in outputs(run_dir)]

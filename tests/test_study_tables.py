@@ -201,7 +201,7 @@ def test_what_is_reported_is_a_score_or_a_length_and_has_a_source():
 
 def test_the_curve_begins_with_the_baseline_and_goes_to_the_most_cases(scores):
     points = [point for point in curve(scores) if point.distribution == "seen"]
-    assert [(point.kinds, point.synthetic_cases) for point in points] == [("", 0), ("ir", 100), ("ir", 1000)]
+    assert [(point.mix, point.synthetic_cases) for point in points] == [("", 0), ("ir 1000", 100), ("ir 1000", 1000)]
     assert points[0].dice.mean < points[1].dice.mean < points[2].dice.mean
 
 

@@ -22,13 +22,13 @@ _BOUND = {"arithmetic": "#2f7fc1", "memory": "#e2802b"}
 def dice_against_cases(points: Sequence[tuple[str, int, str, Interval]], *, title: str = "") -> Figure:
     """Mean Dice against how many synthetic cases a network was trained with, a panel a distribution, Figure 5.
 
-    points: (kinds of cases, how many, distribution, Dice); with 0 cases it is the baseline, a dashed line with its
+    points: (what was mixed, how many cases, distribution, Dice); 0 cases are the baseline, a dashed line with its
     interval as a band. Raises ValueError without a point.
     """
     if not points:
         raise ValueError("points is empty; run the rows of Figure 5, or give points of other rows")
     names = list(dict.fromkeys(name for _, _, name, _ in points))
-    kinds = list(dict.fromkeys(kind for kind, count, _, _ in points if count))
+    mixes = list(dict.fromkeys(mix for mix, count, _, _ in points if count))
     with figure(max(5.2 * len(names), 6.5), 3.9 + 0.3 * bool(title), title) as drawn:
         grid = drawn.subplots(1, len(names), squeeze=False)[0]
         for axes, name in zip(grid, names, strict=True):
@@ -37,9 +37,9 @@ def dice_against_cases(points: Sequence[tuple[str, int, str, Interval]], *, titl
                 if not count:
                     axes.axhspan(dice.low, dice.high, color=FAINT, alpha=0.18, lw=0)
                     axes.axhline(dice.mean, color=FAINT, ls="--", lw=1.2, label="without synthetic cases")
-            for marker, colour, kind in zip(_MARKERS, _palette(kinds), kinds, strict=False):
-                curve = sorted((count, dice) for label, count, _, dice in here if label == kind and count)
-                _band(axes, curve, marker, colour, kind.replace("_", " "))
+            for marker, colour, mix in zip(_MARKERS, _palette(mixes), mixes, strict=False):
+                curve = sorted((count, dice) for label, count, _, dice in here if label == mix and count)
+                _band(axes, curve, marker, colour, mix)
             counts = sorted({count for _, count, _, _ in points if count})
             axes.set(title=name, xlabel="synthetic cases", xlim=(min(counts, default=1) / 1.5,
                                                                   1.5 * max(counts, default=10)))

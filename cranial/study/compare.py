@@ -112,23 +112,24 @@ def spread(
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Mean Dice of a row trained with so many synthetic cases of these kinds, for Figure 5."""
+    """Mean Dice of a row trained with so many synthetic cases, for Figure 5."""
 
-    kinds: str
+    mix: str  # what the row has in common with others of the curve: the label of the one with the most cases
     synthetic_cases: int
     distribution: str
     dice: Interval
 
 
 def curve(scores: Scores) -> list[CurvePoint]:
-    """The points of Figure 5, fewest cases first; the baseline, if it was run, with 0 cases and no kind."""
+    """The points of Figure 5, fewest cases first; the baseline, if it was run, with 0 cases and no mix."""
     methods = scores.of_table("figure_5")
     if scores.baseline is not None:
         methods = [scores.baseline] + [method for method in methods if method.first.synthetic_cases]
     methods = sorted(methods, key=lambda method: method.first.synthetic_cases)
+    label = {_mix(method): method.first.label for method in methods}  # of the last, which has the most
     return [
         CurvePoint(
-            " + ".join(sorted(method.first.sets)) if method.first.synthetic_cases else "",
+            label[_mix(method)] if method.first.synthetic_cases else "",
             method.first.synthetic_cases,
             name,
             mean_interval(case_means(method, name, "dice"), clusters=method.skulls(name)),
@@ -136,3 +137,8 @@ def curve(scores: Scores) -> list[CurvePoint]:
         for method in methods
         for name in scores.distributions
     ]
+
+
+def _mix(method: Method) -> tuple[str, frozenset[str]]:
+    """What a row is trained on but for the number of cases."""
+    return method.first.geometric, frozenset(method.first.sets)

@@ -9,8 +9,8 @@ import torch
 from cranial import metrics, volume
 from cranial.checkpoint import CheckpointError, save_weights
 from cranial.reconstruction import reconstruct
-from cranial.reconstruction.atlas import SHIPPED, find_hole, fit_atlas, load_atlas
-from cranial.reconstruction.atlas_making import AtlasRecipe, make_atlas, save_atlas
+from cranial.reconstruction.atlas import SHIPPED, Atlas, find_hole, fit_atlas, load_atlas
+from cranial.reconstruction.atlas_making import AtlasRecipe, _mean, make_atlas, save_atlas, without_each
 from cranial.reconstruction.grid import lay_grid
 from cranial.skulls.defects import cut
 from cranial.skulls.phantom import phantom
@@ -42,11 +42,11 @@ def test_what_both_sides_lack_the_atlas_knows_better_than_the_mirror(skulls):
     def dice(method):
         return mean(metrics.dice(reconstruct(c.defective, method=method).defect.mask, c.implant.mask) for c in cases)
 
-    assert dice("atlas") > max(0.6, dice("mirror") + 0.05)
+    assert dice("atlas") > max(0.5, dice("mirror") + 0.1)
 
 
-def test_next_to_nothing_is_missing_in_a_whole_skull(skulls):
-    assert reconstruct(skulls[0], method="atlas").defect.volume_mm3 < 3000
+def test_little_is_missing_in_a_whole_phantom_though_no_phantom_is_in_the_atlas(skulls):
+    assert reconstruct(skulls[0], method="atlas").defect.volume_mm3 < 0.02 * skulls[0].volume_mm3
 
 
 def test_nothing_is_missing_in_a_whole_head_that_is_not_in_the_atlas(real_skulls):
@@ -80,6 +80,28 @@ def test_a_hole_is_where_the_atlas_has_bone_and_the_skull_has_none_near():
 def test_an_atlas_is_symmetric_and_says_what_it_is_made_from(small):
     assert np.allclose(small.occupancy, small.occupancy[::-1])
     assert small.metadata["made_from"] == ["2 phantoms"] and small.metadata["recipe"]["side"] == 64
+
+
+def test_the_atlas_without_a_head_is_of_the_others_and_who_is_not_in_it_gets_the_shipped_one(tmp_path):
+    paths = [volume.write(phantom(item, spacing_mm=4.0), tmp_path / f"{item}.nrrd") for item in (1, 2)]
+    without = without_each(AtlasRecipe(heads=paths, side=32, rounds=1))
+    assert [without(head).metadata["made_from"] for head in ("1", "2")] == [["2"], ["1"]]
+    assert without("") is load_atlas() and without("1") is without("1")
+
+
+def test_thin_bone_that_one_scan_has_lost_stays_in_the_mean():
+    affine = np.diag([1.7, 1.7, 1.7, 1.0])
+    affine[:3, 3] = -0.5 * 63 * 1.7
+    ball = np.linalg.norm(np.indices((64,) * 3) - 31.5, axis=0)
+    whole = ((ball > 24) & (ball < 28)).astype(np.float32)
+    plate = np.zeros_like(whole)
+    plate[20:44, 31:33, 20:44] = 1  # far from the shell
+    first, other = Atlas(np.maximum(whole, plate), affine, {}), Atlas(whole, affine, {})
+    mean = _mean(first, [(first, 1.0), (other, 1.0)])
+    assert mean[26:38, 31:33, 26:38].min() > 0.6
+    shell = whole > 0.5
+    aside = np.abs(np.indices(ball.shape)[1] - 31.5) > 8
+    assert mean[shell].mean() > 0.8 and mean[(ball > 32) | ((ball < 20) & aside)].max() < 0.1
 
 
 def test_a_file_gives_the_atlas_back_within_half_a_byte(small, tmp_path):

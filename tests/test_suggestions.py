@@ -9,6 +9,7 @@ from cranial import volume
 from cranial.metrics import dice
 from cranial.nets.residual_unet import ResidualUNet, ResidualUNetShape
 from cranial.reconstruction import Model, load_model, propose, reconstruct
+from cranial.reconstruction.atlas import Atlas, load_atlas
 from cranial.reconstruction.cases import SkullPool, Strength
 from cranial.reconstruction.grid import HeadGrid, lay_grid
 from cranial.reconstruction.learner import ReconstructionLearner, network_input
@@ -103,6 +104,16 @@ def test_an_item_comes_from_its_number_alone_and_is_kept(skulls, tmp_path):
     assert pool_of(skulls, tmp_path, seed=8).folder != pool_of(skulls, tmp_path).folder, "another pool, another folder"
     with pytest.raises(IndexError, match="item is 4; the pool has 0 to 3"):
         pool_of(skulls, tmp_path)[4]
+
+
+def test_a_head_is_suggested_the_atlas_that_was_made_without_it(skulls, tmp_path):
+    whole = load_atlas()
+    nothing = Atlas(np.zeros_like(whole.occupancy), whole.affine, {})
+    named = SkullPool(skulls[0].occupancy, ["one", "other"])
+    pool = pool_of([named], tmp_path, count=6, atlas=lambda head: nothing if head == "one" else whole)
+    empty = {not pool[item][3].any() for item in range(6)}
+    assert empty == {True, False}, "each of the two was drawn, with its own atlas"
+    assert pool_of([named], tmp_path).folder != pool.folder, "another atlas, another folder"
 
 
 def test_a_draw_moves_all_channels_alike_and_comes_from_its_step(skulls, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cranial import volume
 from cranial.config import ConfigError, load
 from cranial.nets.residual_unet import ResidualUNetShape
 from cranial.reconstruction import load_model
@@ -14,6 +15,7 @@ from cranial.reconstruction.cases import SkullPool, Strength, draw_batch, draw_c
 from cranial.reconstruction.learner import ReconstructionLearner, network_input, soft_dice_loss
 from cranial.reconstruction.recipe import Recipe, pools, train_reconstruction
 from cranial.rng import generator
+from cranial.skulls.phantom import phantom
 
 STILL = Strength(
     pitch_deg=0,
@@ -99,6 +101,17 @@ def test_phantoms_come_back_from_the_cache_as_they_were_made(tmp_path):
 def test_a_pool_of_something_else_is_refused():
     with pytest.raises(ValueError, match="give uint8"):
         SkullPool(np.zeros((2, 8, 8, 8), np.float32))
+    with pytest.raises(ValueError, match="heads names 1, and there are 2 skulls; name each, or none"):
+        SkullPool(np.zeros((2, 8, 8, 8), np.uint8), ["keinos"])
+
+
+def test_a_recipe_knows_from_which_head_each_of_its_skulls_was_made(tmp_path):
+    for name in ("first", "second"):
+        volume.write(phantom(len(name), spacing_mm=5.0), tmp_path / f"{name}.nrrd")
+    heads = [tmp_path / "first.nrrd", tmp_path / "second.nrrd"]
+    recipe = Recipe(side=16, steps=1, phantoms=1, phantom_spacing_mm=5.0, pool_side=64, heads=heads, bent=3)
+    found, _ = pools(recipe)
+    assert [pool.heads for pool in found] == [("",), ("first", "second"), ("first", "second", "first")]
 
 
 # -- what is taught

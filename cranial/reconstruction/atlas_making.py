@@ -1,14 +1,18 @@
 """How is the atlas made? Skulls bent onto their mean, averaged, and the mean bent back by the mean of the bends.
 
-The first mean is the first skull. Each mean is made symmetric, so that no side of any skull is in it as it was.
+The first mean is the first skull. Each mean is made symmetric, so that no side of any skull is in it as it was. A skull
+without bone nearby counts for nothing in a place: thin bone is what thick slices and averages lose, and its absence
+from them would take the face out of the mean.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from pydantic import Field
+from scipy import ndimage
 from tqdm.auto import tqdm
 
 from .. import volume
@@ -19,10 +23,12 @@ from ..registration.fields import invert
 from ..registration.view import known
 from ..skulls.phantom import phantom
 from ..volume import Volume
-from .atlas import Atlas, fit_atlas
+from .atlas import Atlas, fit_atlas, load_atlas
 from .grid import lay_grid
 
 _FIELD_SIDE = 64
+_NEAR_MM = 5.0
+_SHOWN_BY = 0.3  # least share of the skulls, by weight, whose scans must reach a place
 
 
 class AtlasRecipe(Params):
@@ -59,6 +65,22 @@ def make_atlas(recipe: AtlasRecipe, *, progress: bool = True) -> Atlas:
     return mean
 
 
+def without_each(recipe: AtlasRecipe) -> Callable[[str], Atlas]:
+    """Name of a head -> the atlas of the recipe's other skulls, made when first asked for.
+
+    A name that is not in the recipe gets the shipped atlas. For training cases: see `suggested`.
+    """
+
+    @cache
+    def without(head: str) -> Atlas:
+        others = tuple(path for path in recipe.heads if path.stem != head)
+        if len(others) == len(recipe.heads):
+            return load_atlas()
+        return make_atlas(recipe.model_copy(update={"heads": others}), progress=False)
+
+    return without
+
+
 def save_atlas(atlas: Atlas, path: Path | str) -> Path:
     """Its left half as bytes, with what it is made from; `load_atlas` reads it."""
     half = torch.from_numpy(np.rint(255 * atlas.occupancy[len(atlas.occupancy) // 2 :]).astype(np.uint8))
@@ -77,33 +99,34 @@ def _standing(skull: Volume, side: int) -> Atlas:
 
 
 def _mean(mean: Atlas, skulls: Iterable[tuple[Atlas, float]]) -> np.ndarray:
-    """Weighted mean of the skulls where their scans show something, in the mean of their shapes."""
+    """Weighted mean, in the mean of their shapes, of the skulls whose scans show the place and have bone near it."""
     side = len(mean.occupancy)
     cube = mean.affine.copy()
     cube[:3, :3] *= side / _FIELD_SIDE
     cube[:3, 3] += 0.5 * (cube[0, 0] - mean.affine[0, 0])
     voxels = np.stack(np.indices((side,) * 3), axis=-1).reshape(-1, 3)
     points = voxels @ mean.affine[:3, :3].T + mean.affine[:3, 3]
-    total, count = np.zeros((side,) * 3, np.float32), np.zeros((side,) * 3, np.float32)
+    total, count, shown = np.zeros((3, side, side, side), np.float32)
     bends, weights = np.zeros((3, *[_FIELD_SIDE] * 3), np.float32), 0.0
     for skull, weight in skulls:
         fit = fit_atlas(skull, mean.skull, cube, side=_FIELD_SIDE, rounds=1)
         place = (fit.map_points(points) - skull.affine[:3, 3]) / skull.affine[0, 0]
+        moved = _at(skull.occupancy, place).reshape(total.shape)
         seen = known(skull.skull, fit.affine @ np.linalg.inv(cube) @ mean.affine, side)
-        total += weight * seen * _at(skull.occupancy, place).reshape(total.shape)
-        count += weight * seen
+        near = seen & (ndimage.distance_transform_edt(moved < 0.5, mean.affine[0, 0]) <= _NEAR_MM)
+        total += weight * near * moved
+        count += weight * near
+        shown += weight * seen
         bends += weight * fit.field
         weights += weight
-    average = np.where(count > 0.3 * weights, total / np.maximum(count, 1e-6), 0)
+    average = np.where(shown > _SHOWN_BY * weights, total / np.maximum(count, 1e-6), 0)
     back = torch.nn.functional.interpolate(torch.from_numpy(invert(bends / weights))[None], size=(side,) * 3,
                                            mode="trilinear", align_corners=False)[0] * (side / _FIELD_SIDE)
     return warp(torch.from_numpy(average.astype(np.float32))[None], back)[0].numpy()
 
 
 def _at(occupancy: np.ndarray, place: np.ndarray) -> np.ndarray:
-    from scipy.ndimage import map_coordinates
-
-    return map_coordinates(occupancy, place.T, order=1)
+    return ndimage.map_coordinates(occupancy, place.T, order=1)
 
 
 def _symmetric(occupancy: np.ndarray) -> np.ndarray:

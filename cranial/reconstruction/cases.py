@@ -39,20 +39,28 @@ class Strength:
 
 
 class SkullPool:
-    """Complete skulls, uint8 occupancy 0-255 (N, side, side, side)."""
+    """Complete skulls, uint8 occupancy 0-255 (N, side, side, side).
 
-    def __init__(self, occupancy: np.ndarray) -> None:
+    heads: the real head that each was made from, by name; "" for a phantom, and for all where nothing is said.
+    """
+
+    def __init__(self, occupancy: np.ndarray, heads: Sequence[str] = ()) -> None:
         if occupancy.ndim != 4 or occupancy.dtype != np.uint8 or not len(occupancy):
             raise ValueError(f"pool is {occupancy.dtype} of shape {occupancy.shape}; give uint8 (N, n, n, n), N >= 1")
         self.occupancy = occupancy
+        self.heads = tuple(heads) or ("",) * len(occupancy)
+        if len(self.heads) != len(occupancy):
+            raise ValueError(
+                f"heads names {len(self.heads)}, and there are {len(occupancy)} skulls; name each, or none"
+            )
 
     def __len__(self) -> int:
         return len(self.occupancy)
 
     @classmethod
-    def of(cls, skulls: Sequence[Volume], side: int = 128) -> "SkullPool":
+    def of(cls, skulls: Sequence[Volume], side: int = 128, *, heads: Sequence[str] = ()) -> "SkullPool":
         """Lay each skull into its own cube."""
-        return cls(np.stack([_pooled(skull, side) for skull in skulls]))
+        return cls(np.stack([_pooled(skull, side) for skull in skulls]), heads)
 
     @classmethod
     def of_phantoms(

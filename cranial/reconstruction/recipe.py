@@ -9,10 +9,11 @@ import torch
 from pydantic import Field
 
 from ..checkpoint import load_into, load_weights, save_weights
-from ..config import Params
+from ..config import Params, load
 from ..nets.residual_unet import ResidualUNetShape
 from ..skulls.defects import STYLES
 from ..train import TrainResult, load_players, train
+from .atlas_making import AtlasRecipe, without_each
 from .bent import bend
 from .cases import SkullPool, Strength, draw_batch
 from .learner import SUGGESTIONS, ReconstructionLearner
@@ -45,6 +46,7 @@ class Recipe(Params):
     bent_share: float = Field(default=0.8, ge=0, le=1, description="share of the cases from real skulls that are bent")
     pool_side: int = Field(default=128, ge=16)
     suggested: int = Field(default=0, ge=0, description="cases with suggestions, made once; 0: none, and none shown")
+    atlas: Path | None = Field(default=None, description="recipe of the atlas, for one without each head that is in it")
     strength: Strength = Strength()
     styles: tuple[str, ...] = STYLES
     start_from: Path | None = Field(default=None, description="weights of an earlier recipe")
@@ -73,11 +75,13 @@ def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool]
         shares.append(1 - recipe.head_share if recipe.heads else 1.0)
     if recipe.heads:
         real = recipe.head_share if recipe.phantoms else 1.0
-        found.append(SkullPool.of([volume.read(path) for path in recipe.heads], recipe.pool_side))
+        names = [path.stem for path in recipe.heads]
+        found.append(SkullPool.of([volume.read(path) for path in recipe.heads], recipe.pool_side, heads=names))
         shares.append(real * (1 - recipe.bent_share) if recipe.bent else real)
     if recipe.bent:
         heads, onto = found[-1].occupancy, np.concatenate([pool.occupancy for pool in found])
-        found.append(SkullPool(bend(heads, onto, recipe.bent, seed=recipe.phantom_seed, cache=cache)))
+        bent = bend(heads, onto, recipe.bent, seed=recipe.phantom_seed, cache=cache)
+        found.append(SkullPool(bent, [names[item % len(names)] for item in range(recipe.bent)]))
         shares.append(real * recipe.bent_share)
     return found, shares
 
@@ -154,7 +158,7 @@ def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> No
         "side": recipe.side,
         "symmetry": recipe.symmetry,
         "suggested": recipe.suggested > 0,
-        "recipe": recipe.model_dump(mode="json", exclude={"heads", "start_from"}),
+        "recipe": recipe.model_dump(mode="json", exclude={"heads", "start_from", "atlas"}),
         "trained_on": [f"{recipe.phantoms} phantoms"]
         + [path.stem for path in recipe.heads]
         + [f"{recipe.bent} bent heads"] * (recipe.bent > 0),
@@ -183,6 +187,7 @@ def _batches(
         pool = SuggestedPool(
             skulls, shares, count=recipe.suggested, side=recipe.pool_side, seed=recipe.seed, strength=recipe.strength,
             styles=recipe.styles, cache=cache,
+            atlas=None if recipe.atlas is None else without_each(load(recipe.atlas, AtlasRecipe)),
         )  # fmt: skip
         return lambda step: _tensors(
             draw_suggested(pool, seed=recipe.seed, step=step, batch=recipe.batch, side=recipe.side)

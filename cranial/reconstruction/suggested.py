@@ -1,18 +1,21 @@
 """Training cases with suggestions: made once, for fits take seconds; kept; then turned and bent a little at every draw.
 
 A skull of the pools is warped and cut as in `cases`; then everything is found as it will be for a patient: mid-plane,
-mirrored skull, atlas. A draw moves all four occupancies alike, so that what was found stays as good or bad as it was.
+mirrored skull, atlas. No patient's head is in the atlas; so a head that is in it is suggested an atlas without it. A
+draw moves all four occupancies alike, so that what was found stays as good or bad as it was.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..resampling import sample
 from ..rng import generator
+from ..symmetry import find_midplane
 from ..volume import Volume
+from .atlas import Atlas, load_atlas
 from .cases import EDGE_MM, SkullPool, Strength, draw_case, kept, resampled
 from .grid import HeadGrid, lay_grid
 from .learner import SUGGESTIONS
@@ -27,7 +30,8 @@ _MAKING, _DRAWING = 1_000_011, 1_000_012  # end the keys: nobody else's numbers
 class SuggestedPool:
     """Items 0 ... count - 1, each uint8 occupancy (4, n, n, n), made when first asked for; item k is of (seed, k).
 
-    cache: folder in which items are kept; a cache is of one version of the package.
+    cache: folder in which items are kept; a cache is of one version of the package. atlas: the one for a skull made
+    from the real head of this name, "" for a phantom; None for the shipped one, whatever the head.
     """
 
     def __init__(
@@ -41,12 +45,15 @@ class SuggestedPool:
         strength: Strength,
         styles: Sequence[str],
         cache: Path,
+        atlas: Callable[[str], Atlas] | None = None,
     ) -> None:
+        self.atlas = atlas or (lambda head: load_atlas())
         self.skulls, self.chances = skulls, np.asarray(shares, float) / np.sum(shares)
         self.count, self.side, self.seed, self.strength, self.styles = count, side, seed, strength, styles
         told = repr((side, seed, strength, tuple(styles), self.chances.round(6).tolist())).encode()
-        for pool in skulls:
-            told = zlib.crc32(pool.occupancy.tobytes(), zlib.crc32(told)).to_bytes(4, "big")
+        shown = [self.atlas(head).occupancy for head in sorted({head for pool in skulls for head in pool.heads})]
+        for occupancy in [pool.occupancy for pool in skulls] + shown:
+            told = zlib.crc32(occupancy.tobytes(), zlib.crc32(told)).to_bytes(4, "big")
         self.folder = Path(cache) / f"suggested-{zlib.crc32(told):08x}"
 
     def __len__(self) -> int:
@@ -60,15 +67,18 @@ class SuggestedPool:
     def _make(self, item: int) -> np.ndarray:
         rng = generator(self.seed, item, _MAKING)
         pool = self.skulls[rng.choice(len(self.skulls), p=self.chances)]
-        skull = pool.occupancy[rng.integers(len(pool))]
+        number = int(rng.integers(len(pool)))
+        skull, atlas = pool.occupancy[number], self.atlas(pool.heads[number])
         defective, implant = draw_case(skull, rng, side=len(skull), strength=self.strength, styles=self.styles)
-        return with_suggestions(defective, implant, self.side)
+        return with_suggestions(defective, implant, self.side, atlas=atlas)
 
 
-def with_suggestions(defective: np.ndarray, implant: np.ndarray, side: int) -> np.ndarray:
+def with_suggestions(
+    defective: np.ndarray, implant: np.ndarray, side: int, *, atlas: Atlas | None = None
+) -> np.ndarray:
     """A case as a model will see it, uint8 (4, side, side, side); defective, implant: occupancies of one cube.
 
-    What cannot be found (no mid-plane in the little that a scan shows) is empty.
+    atlas: None for the shipped one. What cannot be found (no mid-plane in the little that a scan shows) is empty.
     """
     n = len(defective)
     spacing = EDGE_MM / n
@@ -76,7 +86,8 @@ def with_suggestions(defective: np.ndarray, implant: np.ndarray, side: int) -> n
     skull = Volume(defective > 0.5, affine)
     own = HeadGrid(n, affine)
     try:
-        grid, found = lay_grid(skull, side), find_suggestions(skull)
+        midplane = find_midplane(skull)
+        grid, found = lay_grid(skull, side, midplane=midplane), find_suggestions(skull, midplane=midplane, atlas=atlas)
     except ValueError:
         grid, suggested = own.at(side), np.zeros((SUGGESTIONS, side, side, side), np.float32)
     else:

@@ -3,8 +3,8 @@
     python benchmarks/runtimes.py                               # a table; --json for one object, with "ratios"
     pip install openvino onnx onnxruntime                       # for theirs; what is not installed is left out
 
-One pass of the shipped network on the cube of a phantom with a hole, medians; how long each takes before the first answer,
-and how far its probabilities are from eager float32's. Ours is what `infer` does: bfloat16, channels last.
+One pass of the shipped network on the cube of a phantom with a hole, medians; how long each takes before the first
+answer, and how far its probabilities are from eager float32's. Ours is what `infer` does: bfloat16, channels last.
 """
 
 import argparse

@@ -9,7 +9,7 @@ from cranial.checkpoint import CheckpointError, save_weights
 from cranial.nets.residual_unet import ResidualUNet, ResidualUNetShape
 from cranial.reconstruction import Model, load_model, reconstruct
 from cranial.reconstruction.grid import lay_grid
-from cranial.reconstruction.predict import infer, postprocess, to_case
+from cranial.reconstruction.predict import infer, likeliest_level, postprocess, to_case
 from cranial.skulls.defects import cut
 from cranial.skulls.phantom import phantom
 from cranial.volume import Volume
@@ -123,6 +123,18 @@ def test_a_perfect_network_loses_only_what_the_cube_loses(side, least):
     grid = lay_grid(case.defective, side)
     proposal = to_case(grid.occupancy(case.implant), grid.occupancy(case.defective), grid, case.defective)
     assert dice(postprocess(proposal, case.defective), case.implant.mask) > least
+
+
+def test_a_wall_that_is_known_to_a_few_voxels_only_is_cut_where_the_expected_dice_is_highest():
+    nothing, wall = np.zeros((2, 32, 32, 32), np.float32)
+    wall[8:24, 8:24, 14:17] = 0.4  # it is one voxel thick, and may be in any of three
+    level = likeliest_level(wall, nothing)
+    assert level <= 0.4 and likeliest_level(np.where(wall > 0, 0.95, 0), nothing) == 0.5
+    of = {each: 2 * wall[wall >= each].sum() / ((wall >= each).sum() + wall.sum()) for each in (0.5, level)}
+    assert of[level] > of[0.5] == 0
+    bone = np.where(wall > 0, 0.5, 0).astype(np.float32)
+    assert likeliest_level(np.float32(1.2) * wall, bone) == 0.5, "nearly all of what is not bone"
+    assert likeliest_level(nothing, nothing) == 0.5
 
 
 def test_nothing_in_the_cube_is_nothing_in_the_case(case):

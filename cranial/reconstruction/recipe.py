@@ -160,7 +160,7 @@ def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> No
         "suggested": recipe.suggested > 0,
         "recipe": recipe.model_dump(mode="json", exclude={"heads", "start_from", "atlas"}),
         "trained_on": [f"{recipe.phantoms} phantoms"]
-        + [path.stem for path in recipe.heads]
+        + list(dict.fromkeys(path.stem for path in recipe.heads))
         + [f"{recipe.bent} bent heads"] * (recipe.bent > 0),
     }
     save_weights(path, learner.players["unet"], described, storage="float16")

@@ -10,14 +10,14 @@ from cranial.study.scores import read_scores
 from cranial.study.tables import overview
 
 
-@pytest.mark.parametrize("scale", ["laptop"])
+@pytest.mark.parametrize("scale", ["laptop", "laptop_long"])
 def test_the_readme_has_the_table_of_the_runs_that_are_kept(scale, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     scores = read_scores(REPOSITORY / "docs" / "laptop_study" / scale)
     assert table(overview(scores, planned=planned_rows(scale))) in (REPOSITORY / "README.md").read_text()
 
 
-@pytest.mark.parametrize("scale", ["laptop"])
+@pytest.mark.parametrize("scale", ["laptop", "laptop_long"])
 def test_every_row_of_the_study_was_run_with_all_its_seeds_and_its_budget(scale, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     _, study = load_study(scale)

@@ -221,7 +221,7 @@ def test_heads_that_are_not_there_are_left_out_with_the_reason(recipes):
 
 
 def test_a_scale_without_a_file_is_named_with_those_that_there_are(tmp_path, monkeypatch):
-    there = "demo, laptop, paper"
+    there = "demo, laptop, laptop_long, paper"
     with pytest.raises(ConfigError, match=f"no study is called 'demi'; there are {there}, or give a YAML"):
         load_study("demi")
     monkeypatch.chdir(tmp_path)

@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from unittest import mock
 
@@ -119,8 +120,7 @@ def torch_ask(network: nn.Module, x: Tensor, *, half: bool = False) -> Ask:
 
 
 def openvino_ask(network: nn.Module, x: Tensor, threads: int, precision: str) -> Ask:
-    import openvino
-
+    openvino = import_module("openvino")
     with torch.no_grad():
         converted = openvino.convert_model(network, example_input=x)
     converted.reshape(list(x.shape))
@@ -130,8 +130,7 @@ def openvino_ask(network: nn.Module, x: Tensor, threads: int, precision: str) ->
 
 
 def onnx_ask(network: nn.Module, x: Tensor, threads: int) -> Ask:
-    import onnxruntime
-
+    onnxruntime = import_module("onnxruntime")
     file = io.BytesIO()
     torch.onnx.export(network, (x,), file, dynamo=False, opset_version=18)
     options = onnxruntime.SessionOptions()

@@ -209,7 +209,7 @@ def coarse(case, side=48):
     """What a coarse network may say, too thick, brought back: (proposal, what `sharpened` wants besides)."""
     grid = lay_grid(case.defective, side)
     occupancy = grid.occupancy(case.defective)
-    probability = np.clip(1.6 * gaussian_filter(grid.occupancy(case.implant), 0.7), 0, 1 - occupancy)
+    probability = np.clip(1.2 * gaussian_filter(grid.occupancy(case.implant), 0.7), 0, 1 - occupancy)
     proposal = postprocess(to_case(probability, occupancy, grid, case.defective), case.defective)
     return proposal, {"probability": probability, "occupancy": occupancy, "grid": grid}
 

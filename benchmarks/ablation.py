@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from statistics import mean, median
 
-from perturbations import Perturbed
+from perturbations import unperturbed
 from reconstruction_quality import SEED, scored
 from tqdm.auto import tqdm
 
@@ -21,7 +21,8 @@ from cranial.config import load
 from cranial.reconstruction import load_model
 from cranial.reconstruction.cases import Strength
 from cranial.reconstruction.recipe import Recipe, train_reconstruction
-from cranial.skulls.defects import STYLES, Case, cut
+from cranial.rng import generator
+from cranial.skulls.defects import STYLES, cut
 
 STILL = Strength(
     pitch_deg=0, tilt_deg=0, shift=0, scale=0, stretch=0, elastic=0, elastic_fine=0, thickness=0, speckle=0,
@@ -42,20 +43,17 @@ def main() -> None:
     options = arguments()
     recipe, head = load(options.recipe, Recipe), volume.read(options.head)
     cases = [cut(head, STYLES[item % len(STYLES)], seed=SEED, item=item) for item in range(options.count)]
+    cases = [unperturbed(case, generator(SEED, item)) for item, case in enumerate(cases)]
     lines = []
     for part in options.parts:
         folder = options.output / part.replace(":", "").replace(",", "").replace(" ", "_")
         train_reconstruction(variant(recipe, part), folder, cache=options.cache, validate_every=None)
         model = load_model(folder / "model.safetensors")
-        rows = [scored(as_seen(case), "network", model)[0] for case in tqdm(cases, desc=part, unit="case")]
+        rows = [scored(case, "network", model)[0] for case in tqdm(cases, desc=part, unit="case")]
         dsc = [row["dsc"] for row in rows]
         lines.append({"trained on": part, "DSC": mean(dsc), "median DSC": median(dsc), "worst DSC": min(dsc),
                       "HD95 (mm)": mean(row["hd95_mm"] for row in rows)})  # fmt: skip
     print(json.dumps({"head": options.head.stem, "variants": lines}) if options.json else report.table(lines, digits=3))
-
-
-def as_seen(case: Case) -> Perturbed:
-    return Perturbed(case.defective, case.defective, case.implant)
 
 
 def variant(recipe: Recipe, part: str) -> Recipe:

@@ -141,15 +141,20 @@ def network_seconds(skull: Volume, repeats: int) -> dict[str, float]:
 
 def plain_model():
     """The shipped model, its convolutions torch's own: ours ask oneDNN by name, see `nets.blocks`."""
-    from torch import nn
-
     from cranial.reconstruction.predict import load_model
 
     model = load_model()
-    for module in model.network.modules():
+    with_torchs_convolutions(model.network)
+    return model
+
+
+def with_torchs_convolutions(network) -> None:
+    """Change a network so."""
+    from torch import nn
+
+    for module in network.modules():
         if isinstance(module, nn.Conv3d):
             module.forward = partial(nn.Conv3d.forward, module)
-    return model
 
 
 def plain_network(model, seen: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from reconstruct_speed import with_torchs_convolutions
 from torch import Tensor, nn
 
 from cranial import report
@@ -91,9 +92,7 @@ def ways(network: nn.Module, x: Tensor, threads: int) -> Iterator[tuple[str, Cal
 def portable(network: nn.Module) -> nn.Module:
     """The network in operations that every runtime knows, in contiguous layout; what was loaded stays as it is."""
     plain = copy.deepcopy(network).float()
-    for module in plain.modules():
-        if isinstance(module, nn.Conv3d):
-            module.forward = partial(nn.Conv3d.forward, module)
+    with_torchs_convolutions(plain)
 
     def forward(x: Tensor) -> Tensor:
         with mock.patch.object(residual_unet, "to_patches", patches):

@@ -1,6 +1,6 @@
 """An average skull, bent onto the defective one, minus it: the classical way that also serves holes on both sides.
 
-The atlas is the mean of many registered skulls (`atlas_making`). Registration would pull its bone out of the hole, for
+The atlas is the mean of registered heads (`atlas_making`). Registration would pull its bone out of the hole, for
 there is none there. So a first fit tells where the hole is; it is cut into the atlas too, and the next fits bend what
 both have. In the hole the field is as smooth as can be, and carries the whole atlas.
 """

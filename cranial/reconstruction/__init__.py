@@ -7,6 +7,7 @@ atlas      what does an average skull, bent onto this one, have that is missing?
   atlas_making  how is it made?
 suggestions  what do the other side and the atlas, bent onto this skull, show a network that asks?
 sharpening   where is a surface, if the other side says it more sharply than the network?
+box          which part of the cube must be computed? (that around the bone)
 familiar   is this head like those the network learnt from?
 cases      what does the network learn from? (warped, cut and spoiled skulls, on the fly)
 suggested  what does a network learn from that is shown suggestions? (cases made once, moved at every draw)

@@ -165,7 +165,7 @@ def resampled(channels: np.ndarray, rng: np.random.Generator, *, side: int, stre
     offset = 0.5 * (source - 1) + shift - linear @ np.full(3, 0.5 * (side - 1) * scale)
     field = _smooth_noise(rng, 4, strength.elastic * source) + _smooth_noise(rng, 8, strength.elastic_fine * source)
     linear, field = np.ascontiguousarray(linear * scale), field.astype(np.float32)
-    return np.stack([_resample(occupancy, linear, offset, field, side) for occupancy in channels])
+    return _resample(np.ascontiguousarray(channels), linear, offset, field, side)
 
 
 def spoil(defective: np.ndarray, rng: np.random.Generator, strength: Strength) -> np.ndarray:
@@ -226,10 +226,10 @@ def _smooth_noise(rng: np.random.Generator, nodes: int, amplitude: float) -> np.
 
 
 @njit(nogil=True, cache=True)
-def _resample(occupancy, linear, offset, field, side):
-    """out[i] = occupancy[linear i + offset + field(i)] / 255, trilinear, 0 outside."""
-    out = np.zeros((side, side, side), np.float32)
-    n = occupancy.shape[0]
+def _resample(channels, linear, offset, field, side):
+    """out[c, i] = channels[c, linear i + offset + field(i)] / 255, trilinear, 0 outside."""
+    count, n = channels.shape[0], channels.shape[1]
+    out = np.zeros((count, side, side, side), np.float32)
     step = np.float32((field.shape[1] - 1) / (side - 1))
     for i in range(side):
         fi = i * step
@@ -259,12 +259,13 @@ def _resample(occupancy, linear, offset, field, side):
                     continue
                 xi, yi, zi = int(x), int(y), int(z)
                 tx, ty, tz = x - xi, y - yi, z - zi
-                value = 0.0
-                for a in range(2):
-                    wa = tx if a else 1 - tx
-                    for b in range(2):
-                        wab = wa * (ty if b else 1 - ty)
-                        for c in range(2):
-                            value += wab * (tz if c else 1 - tz) * occupancy[xi + a, yi + b, zi + c]
-                out[i, j, k] = value / 255
+                for channel in range(count):
+                    value = 0.0
+                    for a in range(2):
+                        wa = tx if a else 1 - tx
+                        for b in range(2):
+                            wab = wa * (ty if b else 1 - ty)
+                            for c in range(2):
+                                value += wab * (tz if c else 1 - tz) * channels[channel, xi + a, yi + b, zi + c]
+                    out[channel, i, j, k] = value / 255
     return out

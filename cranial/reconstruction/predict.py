@@ -35,6 +35,7 @@ class Model:
     symmetry: bool  # the flipped cube, as a second channel
     metadata: dict = field(repr=False)
     suggested: bool = False  # the mirrored skull and the atlas, bent onto the skull: see suggestions
+    boxed: bool = False  # of the cube only the box around the bone: see box
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,9 @@ def load_model(path: Path | str | None = None) -> Model:
         )
     network = ResidualUNet(ResidualUNetShape(**metadata["shape"]))
     load_into(network, weights, name="unet", path=path)
-    side, symmetry, suggested = int(metadata["side"]), bool(metadata["symmetry"]), bool(metadata.get("suggested"))
-    return Model(network.eval(), side, symmetry, metadata, suggested)
+    side, symmetry = int(metadata["side"]), bool(metadata["symmetry"])
+    suggested, boxed = bool(metadata.get("suggested")), bool(metadata.get("boxed"))
+    return Model(network.eval(), side, symmetry, metadata, suggested, boxed)
 
 
 def suggest(
@@ -157,17 +159,22 @@ def infer(model: Model, seen: np.ndarray, *, both_sides: bool = True, device: st
     """
     import torch
 
+    from .box import bone_box
     from .learner import network_input
 
     where = _device(device)
     network = model.network.to(where, memory_format=torch.channels_last_3d)
-    x = torch.from_numpy(np.ascontiguousarray(seen, dtype=np.float32)).reshape(1, -1, *seen.shape[-3:]).to(where)
+    seen = np.asarray(seen, np.float32).reshape(-1, *seen.shape[-3:])
+    box = bone_box(seen, network.shape.stride) if model.boxed else np.s_[:, :, :]
+    x = torch.from_numpy(np.ascontiguousarray(seen[(slice(None), *box)]))[None].to(where)
     with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16):
         probability = torch.sigmoid(network(network_input(x, symmetry=model.symmetry)).float())
         if both_sides:
             mirrored = network(network_input(x.flip(2), symmetry=model.symmetry)).float().flip(2)
             probability = 0.5 * (probability + torch.sigmoid(mirrored))
-    return probability[0, 0].cpu().numpy()
+    result = np.zeros(seen.shape[1:], np.float32)
+    result[box] = probability[0, 0].cpu().numpy()
+    return result
 
 
 def to_case(probability: np.ndarray, occupancy: np.ndarray, grid: HeadGrid, defective: Volume) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..checkpoint import load_into, load_weights, save_weights
 from ..config import Params, load
@@ -15,6 +15,7 @@ from ..skulls.defects import STYLES
 from ..train import TrainResult, load_players, train
 from .atlas_making import AtlasRecipe, without_each
 from .bent import bend
+from .box import boxed
 from .cases import SkullPool, Strength, draw_batch
 from .learner import SUGGESTIONS, ReconstructionLearner
 from .suggested import SuggestedPool, draw_suggested
@@ -47,9 +48,16 @@ class Recipe(Params):
     pool_side: int = Field(default=128, ge=16)
     suggested: int = Field(default=0, ge=0, description="cases with suggestions, made once; 0: none, and none shown")
     atlas: Path | None = Field(default=None, description="recipe of the atlas, for one without each head that is in it")
+    boxed: bool = Field(default=False, description="of each cube only the box around its bone; needs suggestions")
     strength: Strength = Strength()
     styles: tuple[str, ...] = STYLES
     start_from: Path | None = Field(default=None, description="weights of an earlier recipe")
+
+    @model_validator(mode="after")
+    def _box_knows_the_vertex(self) -> "Recipe":
+        if self.boxed and not self.suggested:
+            raise ValueError("boxed is true, but suggested is 0; without an atlas a box would cut off a missing vertex")
+        return self
 
     @property
     def shape(self) -> ResidualUNetShape:
@@ -158,6 +166,7 @@ def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> No
         "side": recipe.side,
         "symmetry": recipe.symmetry,
         "suggested": recipe.suggested > 0,
+        "boxed": recipe.boxed,
         "recipe": recipe.model_dump(mode="json", exclude={"heads", "start_from", "atlas"}),
         "trained_on": [f"{recipe.phantoms} phantoms"]
         + list(dict.fromkeys(path.stem for path in recipe.heads))
@@ -189,9 +198,12 @@ def _batches(
             styles=recipe.styles, cache=cache,
             atlas=None if recipe.atlas is None else without_each(load(recipe.atlas, AtlasRecipe)),
         )  # fmt: skip
-        return lambda step: _tensors(
-            draw_suggested(pool, seed=recipe.seed, step=step, batch=recipe.batch, side=recipe.side)
-        )
+
+        def suggested(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+            drawn = draw_suggested(pool, seed=recipe.seed, step=index, batch=recipe.batch, side=recipe.side)
+            return _tensors(boxed(*drawn, recipe.shape.stride) if recipe.boxed else drawn)
+
+        return suggested
 
     def batch(index: int) -> tuple[torch.Tensor, torch.Tensor]:
         return _tensors(
@@ -217,4 +229,4 @@ def _phantom_pool(recipe: Recipe, count: int, seed: int, cache: Path | None) -> 
 
 
 def _tensors(pair: tuple[np.ndarray, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.from_numpy(pair[0]), torch.from_numpy(pair[1])
+    return torch.from_numpy(np.ascontiguousarray(pair[0])), torch.from_numpy(np.ascontiguousarray(pair[1]))

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
 
 from cranial import volume
 from cranial.metrics import dice
@@ -13,9 +12,8 @@ from cranial.reconstruction.atlas import Atlas, load_atlas
 from cranial.reconstruction.cases import SkullPool, Strength
 from cranial.reconstruction.grid import HeadGrid, lay_grid
 from cranial.reconstruction.learner import ReconstructionLearner, network_input
-from cranial.reconstruction.predict import infer, look, postprocess, suggest, to_case
+from cranial.reconstruction.predict import infer, look, suggest
 from cranial.reconstruction.recipe import Recipe, shown_more, train_reconstruction
-from cranial.reconstruction.sharpening import sharpened
 from cranial.reconstruction.suggested import CHANNELS, SuggestedPool, draw_suggested, with_suggestions
 from cranial.reconstruction.suggestions import find_suggestions
 from cranial.skulls.defects import cut
@@ -63,7 +61,10 @@ def test_they_belong_to_the_head_and_not_to_the_cube(case, found):
     affine = grid.affine.copy()
     affine[:3, 3] += affine[:3, 0]  # one voxel further
     along_x = HeadGrid(48, affine)
-    assert np.allclose(found.on(along_x)[:, :-1], found.on(grid)[:, 1:], atol=1e-4)
+    assert np.abs(found.on(along_x)[:, :-1] - found.on(grid)[:, 1:]).mean() < 1e-3
+    inside = np.argwhere(found.on(grid)[0] > 0)
+    points = inside @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+    assert np.abs(found.mirrored(points) - found.on(grid)[0][tuple(inside.T)]).mean() < 1e-2
 
 
 def test_a_skull_that_lies_elsewhere_is_suggested_the_same(case):
@@ -200,39 +201,3 @@ def test_a_recipe_with_suggestions_trains_and_gives_a_model_that_asks_for_them(c
     model = load_model(tmp_path / "run" / "model.safetensors")
     assert model.suggested and model.network.shape.in_channels == 4
     assert volume.same_grid(reconstruct(case.defective, model=model).defect, case.defective)
-
-
-# -- surfaces drawn towards the mirrored skull's
-
-
-def coarse(case, side=48):
-    """What a coarse network may say, too thick, brought back: (proposal, what `sharpened` wants besides)."""
-    grid = lay_grid(case.defective, side)
-    occupancy = grid.occupancy(case.defective)
-    probability = np.clip(1.2 * gaussian_filter(grid.occupancy(case.implant), 0.7), 0, 1 - occupancy)
-    proposal = postprocess(to_case(probability, occupancy, grid, case.defective), case.defective)
-    return proposal, {"probability": probability, "occupancy": occupancy, "grid": grid}
-
-
-@pytest.mark.parametrize("style", ["parietotemporal", "random_2"])
-def test_where_the_other_side_has_the_piece_it_comes_nearer_to_the_truth(case, style):
-    whole = case.complete.mask
-    left = np.arange(len(whole))[:, None, None] < len(whole) / 2
-    case = cut(case.complete.with_mask(np.where(left, whole, whole[::-1])), style, seed=5)
-    proposal, asked = coarse(case)
-    sharp = sharpened(proposal, case.defective, suggestions=find_suggestions(case.defective), **asked)
-    assert dice(sharp, case.implant.mask) > dice(proposal, case.implant.mask) + 0.01
-    assert not (sharp & case.defective.mask).any()
-
-
-def test_where_it_has_not_the_piece_stays_as_the_network_said(case):
-    both = cut(case.complete, "bilateral", seed=5)
-    proposal, asked = coarse(both)
-    unchanged = sharpened(proposal, both.defective, suggestions=find_suggestions(both.defective), **asked)
-    assert proposal.any() and np.array_equal(unchanged, proposal)
-
-
-def test_nothing_proposed_stays_nothing(case, found):
-    nothing = np.zeros(case.defective.shape, bool)
-    _, asked = coarse(case)
-    assert not sharpened(nothing, case.defective, suggestions=found, **asked).any()

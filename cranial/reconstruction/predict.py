@@ -93,7 +93,7 @@ def reconstruct(
         proposal = to_case(probability, seen[0], grid, defective)
         if suggestions is not None:
             progress(0.9, "sharpening its surfaces")
-            proposal = sharpen(proposal, defective, probability, seen[0], grid, suggestions, smallest_mm3=smallest_mm3)
+            proposal = sharpen(proposal, defective, probability, seen, grid, suggestions, smallest_mm3=smallest_mm3)
         facts = {
             "side": grid.side,
             "spacing_mm": grid.spacing_mm,
@@ -230,7 +230,7 @@ def sharpen(
     proposal: np.ndarray,
     defective: Volume,
     probability: np.ndarray,
-    occupancy: np.ndarray,
+    seen: np.ndarray,
     grid: HeadGrid,
     suggestions: "Suggestions",
     *,
@@ -240,9 +240,7 @@ def sharpen(
     from .sharpening import sharpened
 
     pieces = postprocess(proposal, defective, smallest_mm3=smallest_mm3)
-    return sharpened(
-        pieces, defective, probability=probability, occupancy=occupancy, grid=grid, suggestions=suggestions
-    )
+    return sharpened(pieces, defective, probability=probability, seen=seen, grid=grid, suggestions=suggestions)
 
 
 def postprocess(proposal: np.ndarray, defective: Volume, *, smallest_mm3: float = SMALLEST_MM3) -> np.ndarray:

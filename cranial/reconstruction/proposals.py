@@ -84,7 +84,7 @@ def propose(
         probability = infer(found, seen, both_sides=not item, device=device)
         mask = to_case(probability, seen[0], grid, case)
         if suggestions is not None:
-            mask = sharpen(mask, case, probability, seen[0], grid, suggestions, smallest_mm3=smallest_mm3)
+            mask = sharpen(mask, case, probability, seen, grid, suggestions, smallest_mm3=smallest_mm3)
         defects.append(case.with_mask(postprocess(mask, case, smallest_mm3=smallest_mm3)))
     return gather(case, defects, warnings=warnings, smallest_mm3=smallest_mm3)
 

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import ndimage
+from torch.nn import functional as F
 
 from ..symmetry import Midplane, find_midplane
 from ..symmetry.head import FLIP, SPACING_MM, Head, lay_head
@@ -16,10 +18,9 @@ from ..symmetry.mirror import cubic_terms, fit_bend
 from ..volume import Volume
 from .atlas import SIDE, Atlas, Fit, fit_atlas, load_atlas
 from .grid import HeadGrid, lay_grid
-from .learner import SUGGESTIONS
 
 _FARTHEST_MM = 30.0  # a cubic that displaces by more is out of the head, and of its senses
-_SLAB = 16  # slices of a cube that are filled at a time
+_FAR_OUT = -1e4  # voxels: of no head
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,28 +34,30 @@ class Suggestions:
 
     def on(self, grid: HeadGrid) -> np.ndarray:
         """Occupancy of the mirrored skull and of the atlas in each voxel of a cube, float32 (2, n, n, n)."""
-        side = grid.side
-        filled = np.empty((SUGGESTIONS, side, side, side), np.float32)
-        for first in range(0, side, _SLAB):
-            slab = slice(first, min(first + _SLAB, side))
-            voxels = np.stack(np.mgrid[slab, :side, :side], axis=-1).reshape(-1, 3)
-            points = voxels @ grid.affine[:3, :3].T + grid.affine[:3, 3]
-            filled[0, slab] = self.mirrored(points).reshape(-1, side, side)
-            filled[1, slab] = self._atlas(points).reshape(-1, side, side)
-        return filled
+        nodes = 2 * np.arange(-1, (grid.side + 1) // 2 + 1) + 0.5  # the maps are smooth: every second voxel will do
+        voxels = np.stack(np.meshgrid(nodes, nodes, nodes, indexing="ij"), axis=-1).reshape(-1, 3)
+        points = voxels @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+        shown = ((self.head.occupancy, self._in_head(points)), (self.atlas.occupancy, self._in_atlas(points)))
+        return np.stack([_along(field, place.T.reshape(3, *[len(nodes)] * 3), grid.side) for field, place in shown])
 
     def mirrored(self, points_mm: np.ndarray) -> np.ndarray:
         """Occupancy of the mirrored and bent skull at points (N, 3), patient mm: (N,)."""
+        return ndimage.map_coordinates(
+            self.head.occupancy, self._in_head(points_mm).T, order=1, mode="constant", cval=0.0
+        )
+
+    def _in_head(self, points_mm: np.ndarray) -> np.ndarray:
+        """Where the mirrored points lie, voxels of the head (N, 3); far outside where the bend is out of its senses."""
         to_voxels = np.linalg.inv(self.head.affine)
         points = self.head.points(points_mm @ to_voxels[:3, :3].T + to_voxels[:3, 3])
         shift = cubic_terms(points) @ self.bend
-        near = np.linalg.norm(shift, axis=1) < _FARTHEST_MM
-        place = (points + shift) * FLIP + self.head.centre_mm
-        return near * _at(self.head.occupancy, place / SPACING_MM)
+        place = ((points + shift) * FLIP + self.head.centre_mm) / SPACING_MM
+        place[np.linalg.norm(shift, axis=1) >= _FARTHEST_MM] = _FAR_OUT
+        return place
 
-    def _atlas(self, points_mm: np.ndarray) -> np.ndarray:
+    def _in_atlas(self, points_mm: np.ndarray) -> np.ndarray:
         to_voxels = np.linalg.inv(self.atlas.affine)
-        return _at(self.atlas.occupancy, self.fit.map_points(points_mm) @ to_voxels[:3, :3].T + to_voxels[:3, 3])
+        return self.fit.map_points(points_mm) @ to_voxels[:3, :3].T + to_voxels[:3, 3]
 
 
 def find_suggestions(
@@ -80,5 +83,12 @@ def find_suggestions(
     return Suggestions(head, bend, atlas, fit)
 
 
-def _at(occupancy: np.ndarray, place: np.ndarray) -> np.ndarray:
-    return ndimage.map_coordinates(occupancy, place.T, order=1, mode="constant", cval=0.0)
+def _along(field: np.ndarray, places: np.ndarray, side: int) -> np.ndarray:
+    """A field (I, J, K) in each voxel of a cube; places: (3, m, m, m), its voxels, of the nodes that `on` lays."""
+    nodes = torch.from_numpy(places.astype(np.float32))
+    inside = (slice(2, 2 + side),) * 3
+    every = F.interpolate(nodes[None], scale_factor=2, mode="trilinear", align_corners=False)[0][:, *inside]
+    size = torch.tensor(field.shape, dtype=torch.float32) - 1
+    at = (2 * every.movedim(0, -1) / size - 1).flip(-1)  # grid_sample's way: -1 to 1, last axis first
+    values = torch.from_numpy(np.ascontiguousarray(field, dtype=np.float32))
+    return F.grid_sample(values[None, None], at[None], align_corners=True)[0, 0].numpy()

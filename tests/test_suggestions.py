@@ -126,6 +126,24 @@ def test_a_draw_moves_all_channels_alike_and_comes_from_its_step(skulls, tmp_pat
     assert not np.array_equal(seen, draw_suggested(pool, seed=1, step=6, batch=2, side=32)[0])
 
 
+def test_however_far_a_draw_moves_all_channels_stay_on_each_other():
+    class Same:
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, item):
+            ball = (np.square(np.mgrid[:32, :32, :32] - 15.5).sum(axis=0) < 100) * np.uint8(255)
+            return np.stack([ball] * CHANNELS)
+
+    still, little, much = (
+        draw_suggested(Same(), seed=1, step=6, batch=1, side=32, moved=Strength(elastic=e, elastic_fine=0))
+        for e in (0, 0.01, 0.06)
+    )
+    assert (much[0][0, 0] == much[1][0, 0]).all(), "the skull and the target, which are never withheld"
+    moved = [np.abs(seen[0][0, 0] - still[0][0, 0]).sum() for seen in (little, much)]
+    assert 0 < 3 * moved[0] < moved[1]
+
+
 def test_a_suggestion_is_withheld_now_and_then(skulls, tmp_path):
     class Full:
         def __len__(self):

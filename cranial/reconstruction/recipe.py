@@ -18,7 +18,7 @@ from .bent import bend
 from .box import boxed
 from .cases import SkullPool, Strength, draw_batch
 from .learner import SUGGESTIONS, ReconstructionLearner
-from .suggested import SuggestedPool, draw_suggested
+from .suggested import AGAIN, SuggestedPool, draw_suggested
 
 _VALIDATION_SEED, _VALIDATION_SKULLS, _VALIDATION_CASES = 990_001, 8, 16  # phantoms that no training draws
 
@@ -50,6 +50,7 @@ class Recipe(Params):
     atlas: Path | None = Field(default=None, description="recipe of the atlas, for one without each head that is in it")
     boxed: bool = Field(default=False, description="of each cube only the box around its bone; needs suggestions")
     strength: Strength = Strength()
+    moved: Strength = Field(default=AGAIN, description="how far a case with suggestions is moved at each draw")
     styles: tuple[str, ...] = STYLES
     start_from: Path | None = Field(default=None, description="weights of an earlier recipe")
 
@@ -200,7 +201,9 @@ def _batches(
         )  # fmt: skip
 
         def suggested(index: int) -> tuple[torch.Tensor, torch.Tensor]:
-            drawn = draw_suggested(pool, seed=recipe.seed, step=index, batch=recipe.batch, side=recipe.side)
+            drawn = draw_suggested(
+                pool, seed=recipe.seed, step=index, batch=recipe.batch, side=recipe.side, moved=recipe.moved
+            )
             return _tensors(boxed(*drawn, recipe.shape.stride) if recipe.boxed else drawn)
 
         return suggested

@@ -3,7 +3,8 @@
 The mean of both is nearer to the truth than either: of what the network says (blurred, but it saw both sides, the rim
 and other heads) and of the mirrored skull (sharp, but no head is its own mirror image). Where the mirrored skull has
 not got what is missing, or has got it otherwise, all stays as the network said: a cheekbone may be sharpened while the
-nose beside it, of which both halves are gone, is not.
+nose beside it, of which both halves are gone, is not. With the shipped model, mean DSC of twenty defects in a head that
+no training saw: 0.859 -> 0.870; of 29 in phantoms, whose sides are less alike than a head's, 0.895 -> 0.891.
 """
 
 import numpy as np

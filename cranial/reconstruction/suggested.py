@@ -97,14 +97,17 @@ def with_suggestions(
 
 
 def draw_suggested(
-    pool: SuggestedPool, *, seed: int, step: int, batch: int, side: int
+    pool: SuggestedPool, *, seed: int, step: int, batch: int, side: int, moved: Strength = AGAIN
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (batch, 3, n, n, n): skull, mirrored, atlas, and targets (batch, 1, n, n, n), float32, of one step."""
+    """Inputs (batch, 3, n, n, n): skull, mirrored, atlas, and targets (batch, 1, n, n, n), float32, of one step.
+
+    moved: how far, all channels alike.
+    """
     inputs, targets = [], []
     for index in range(batch):
         rng = generator(seed, step, index, _DRAWING)
         case = pool[int(rng.integers(len(pool)))]
-        case = resampled(case, rng, side=side, strength=AGAIN)
+        case = resampled(case, rng, side=side, strength=moved)
         case[2:] *= rng.random((SUGGESTIONS, 1, 1, 1)) >= UNSEEN
         inputs.append(case[[0, *range(2, CHANNELS)]])
         targets.append(case[1:2])

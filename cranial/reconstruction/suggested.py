@@ -2,7 +2,8 @@
 
 A skull of the pools is warped and cut as in `cases`; then everything is found as it will be for a patient: mid-plane,
 mirrored skull, atlas. No patient's head is in the atlas; so a head that is in it is suggested an atlas without it. A
-draw moves all four occupancies alike, so that what was found stays as good or bad as it was.
+draw moves all four occupancies alike, so that what was found stays as good or bad as it was. Elastic bends belong
+there: at the making they bend both sides differently, and teach that the other side is worth less than in a real head.
 """
 
 import zlib

@@ -140,11 +140,11 @@ def network_seconds(skull: Volume, repeats: int) -> dict[str, float]:
 
 
 def plain_model():
-    """The shipped model, its convolutions torch's own: ours ask oneDNN by name, see `nets.blocks`."""
+    """The shipped model in float32, its convolutions torch's own: ours ask oneDNN by name, see `nets.blocks`."""
     from cranial.reconstruction.predict import load_model
 
     model = load_model()
-    with_torchs_convolutions(model.network)
+    with_torchs_convolutions(model.network.float())
     return model
 
 

@@ -80,8 +80,8 @@ def ways(network: nn.Module, x: Tensor, threads: int) -> Iterator[tuple[str, Cal
     plain = portable(network)
     yield "eager float32", lambda: torch_ask(plain, x)
     fast = copy.deepcopy(network).to(memory_format=torch.channels_last_3d)
-    yield "ours", lambda: torch_ask(fast, x, half=True)
-    yield "torch.compile, bfloat16", lambda: torch_ask(torch.compile(fast), x, half=True)
+    yield "ours", lambda: torch_ask(fast, x)
+    yield "torch.compile, bfloat16", lambda: torch_ask(torch.compile(fast), x)
     if find_spec("openvino"):
         for precision in ("f32", "bf16"):
             yield f"OpenVINO, {precision}", partial(openvino_ask, plain, x, threads, precision)
@@ -110,10 +110,10 @@ def patches(x: Tensor, patch: int) -> Tensor:
     return x.reshape(b, c * patch**3, d, h, w)
 
 
-def torch_ask(network: nn.Module, x: Tensor, *, half: bool = False) -> Ask:
+def torch_ask(network: nn.Module, x: Tensor) -> Ask:
     def ask() -> np.ndarray:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
-            return network(x).float().numpy()
+        with torch.inference_mode():
+            return network(x.to(next(network.parameters()).dtype)).float().numpy()
 
     return ask
 

@@ -12,6 +12,7 @@ from cranial.config import ConfigError, load
 from cranial.nets.residual_unet import ResidualUNetShape
 from cranial.reconstruction import load_model
 from cranial.reconstruction.cases import SkullPool, Strength, draw_batch, draw_case, spoil, warp
+from cranial.reconstruction.dry import as_dry_skull
 from cranial.reconstruction.learner import ReconstructionLearner, network_input, soft_dice_loss
 from cranial.reconstruction.recipe import Recipe, pools, train_reconstruction
 from cranial.rng import generator
@@ -43,6 +44,29 @@ def test_without_any_strength_a_skull_stays_itself_or_becomes_its_mirror_image(p
     warped = warp(pool.occupancy[0], generator(0, 0), side=48, strength=STILL)
     original = pool.occupancy[0] / 255
     assert min(np.abs(warped - original).max(), np.abs(warped - original[::-1]).max()) < 1e-5
+
+
+def test_an_even_bend_makes_another_skull_that_is_its_own_mirror_image_as_before(pool):
+    own = np.maximum(pool.occupancy[0], pool.occupancy[0][::-1])
+    for item in range(4):
+        even = warp(own, generator(2, item), side=48, strength=replace(STILL, even=0.03, even_fine=0.01))
+        assert np.abs(even - even[::-1]).max() < 1e-4 and np.abs(even - own / 255).mean() > 0.005
+        uneven = warp(own, generator(2, item), side=48, strength=replace(STILL, elastic=0.03, elastic_fine=0.01))
+        assert np.abs(uneven - uneven[::-1]).mean() > 0.005
+
+
+def test_sides_differ_more_in_as_many_cases_as_the_strength_says(pool):
+    sometimes = replace(STILL, elastic=0.01, elastic_fine=0.002, uneven_chance=0.3, uneven=4.0)
+    always, never = replace(sometimes, uneven_chance=1.0), replace(sometimes, uneven=1.0)
+    counted = {"strong": 0, "calm": 0}
+    for item in range(60):
+        got, strong, calm = (
+            warp(pool.occupancy[0], generator(4, item), side=24, strength=s) for s in (sometimes, always, never)
+        )
+        assert not np.array_equal(strong, calm)
+        counted["strong"] += np.array_equal(got, strong)
+        counted["calm"] += np.array_equal(got, calm)
+    assert sum(counted.values()) == 60 and 8 <= counted["strong"] <= 30
 
 
 def test_input_and_target_are_together_the_complete_skull(pool):
@@ -112,6 +136,26 @@ def test_a_recipe_knows_from_which_head_each_of_its_skulls_was_made(tmp_path):
     recipe = Recipe(side=16, steps=1, phantoms=1, phantom_spacing_mm=5.0, pool_side=64, heads=heads, bent=3)
     found, _ = pools(recipe)
     assert [pool.heads for pool in found] == [("",), ("first", "second"), ("first", "second", "first")]
+
+
+def test_a_dry_skull_is_its_head_without_what_is_below_the_bite_and_with_all_that_is_above_the_arches():
+    head = np.full((50, 50, 50), 255, np.uint8)
+    dry = as_dry_skull(head)
+    assert not dry[:, :, :15].any() and dry[:, :, 21:].all() and head.all()
+    assert dry[25, :, 17].all() and not dry[5, 15, 17]  # the middle of the base stays, the rami go
+    assert np.array_equal(dry, dry[::-1])
+
+
+def test_a_recipe_shows_its_dry_heads_as_often_as_it_says(tmp_path):
+    volume.write(phantom(1, spacing_mm=5.0), tmp_path / "one.nrrd")
+    named = {"heads": [tmp_path / "one.nrrd"], "dry": [tmp_path / "one.nrrd"], "dry_share": 0.25}
+    recipe = Recipe(side=16, steps=1, phantoms=1, phantom_spacing_mm=5.0, pool_side=64, head_share=0.8, **named)
+    found, shares = pools(recipe)
+    assert [pool.heads for pool in found] == [("",), ("one",), ("one",)]
+    assert shares == pytest.approx([0.2, 0.6, 0.2])
+    assert np.array_equal(found[2].occupancy[0], as_dry_skull(found[1].occupancy[0]))
+    with pytest.raises(ValueError, match="dry names 1, but heads is empty; list files of complete skulls in it"):
+        pools(recipe.model_copy(update={"heads": ()}))
 
 
 # -- what is taught

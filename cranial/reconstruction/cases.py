@@ -31,6 +31,10 @@ class Strength:
     stretch: float = 0.05  # per axis
     elastic: float = 0.03  # coarse displacement, of the cube's edge
     elastic_fine: float = 0.008
+    even: float = 0.0  # coarse displacement of both sides alike: another head, as symmetric as before
+    even_fine: float = 0.0
+    uneven_chance: float = 0.0  # cases whose sides differ more: elastic and elastic_fine are that many times
+    uneven: float = 5.0  # as large
     thickness: float = 0.25  # occupancy added to or taken from every half-filled voxel
     speckle: float = 0.02  # largest share of input voxels that are flipped
     cut_chance: float = 0.4
@@ -163,7 +167,13 @@ def resampled(channels: np.ndarray, rng: np.random.Generator, *, side: int, stre
     shift = n(0, strength.shift, 3) * np.array([0.3, 1, 1]) * source
     scale = source / side
     offset = 0.5 * (source - 1) + shift - linear @ np.full(3, 0.5 * (side - 1) * scale)
-    field = _smooth_noise(rng, 4, strength.elastic * source) + _smooth_noise(rng, 8, strength.elastic_fine * source)
+    more = strength.uneven if strength.uneven_chance and rng.random() < strength.uneven_chance else 1.0
+    field = _smooth_noise(rng, 4, more * strength.elastic * source)
+    field += _smooth_noise(rng, 8, more * strength.elastic_fine * source)
+    if strength.even or strength.even_fine:
+        field += _of_both_sides(
+            _smooth_noise(rng, 4, strength.even * source) + _smooth_noise(rng, 8, strength.even_fine * source)
+        )
     linear, field = np.ascontiguousarray(linear * scale), field.astype(np.float32)
     return _resample(np.ascontiguousarray(channels), linear, offset, field, side)
 
@@ -223,6 +233,11 @@ def _smooth_noise(rng: np.random.Generator, nodes: int, amplitude: float) -> np.
 
     coarse = rng.normal(0, amplitude * rng.uniform(0.3, 1.0), (3, nodes, nodes, nodes))
     return np.stack([zoom(c, 17 / nodes, order=3, mode="nearest", grid_mode=False) for c in coarse])
+
+
+def _of_both_sides(field: np.ndarray) -> np.ndarray:
+    """A displacement (3, n, n, n) made its own mirror image about the middle of the first axis, as strong as before."""
+    return (field + np.array([-1.0, 1.0, 1.0])[:, None, None, None] * field[:, ::-1]) / np.sqrt(2)
 
 
 @njit(nogil=True, cache=True)

@@ -110,10 +110,12 @@ def reconstruct(
 
 
 def load_model(path: Path | str | None = None) -> Model:
-    """The network in a weights file; None: the one shipped with the package.
+    """The network in a weights file, in bfloat16, as it is asked; None: the one shipped with the package.
 
     Raises CheckpointError when the file is absent, damaged, or not a reconstruction network.
     """
+    import torch
+
     from ..checkpoint import CheckpointError, load_into, load_weights
     from ..nets.residual_unet import ResidualUNet, ResidualUNetShape
 
@@ -128,7 +130,7 @@ def load_model(path: Path | str | None = None) -> Model:
     load_into(network, weights, name="unet", path=path)
     side, symmetry = int(metadata["side"]), bool(metadata["symmetry"])
     suggested, boxed = bool(metadata.get("suggested")), bool(metadata.get("boxed"))
-    return Model(network.eval(), side, symmetry, metadata, suggested, boxed)
+    return Model(network.eval().to(torch.bfloat16), side, symmetry, metadata, suggested, boxed)
 
 
 def suggest(
@@ -166,8 +168,9 @@ def infer(model: Model, seen: np.ndarray, *, both_sides: bool = True, device: st
     network = model.network.to(where, memory_format=torch.channels_last_3d)
     seen = np.asarray(seen, np.float32).reshape(-1, *seen.shape[-3:])
     box = bone_box(seen, network.shape.stride) if model.boxed else np.s_[:, :, :]
-    x = torch.from_numpy(np.ascontiguousarray(seen[(slice(None), *box)]))[None].to(where)
-    with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16):
+    x = torch.from_numpy(np.ascontiguousarray(seen[(slice(None), *box)]))[None].to(where, torch.bfloat16)
+    half = all(weight.dtype == torch.bfloat16 for weight in network.parameters())  # as load_model leaves it
+    with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=not half):
         probability = torch.sigmoid(network(network_input(x, symmetry=model.symmetry)).float())
         if both_sides:
             mirrored = network(network_input(x.flip(2), symmetry=model.symmetry)).float().flip(2)

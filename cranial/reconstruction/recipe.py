@@ -17,6 +17,7 @@ from .atlas_making import AtlasRecipe, without_each
 from .bent import bend
 from .box import boxed
 from .cases import SkullPool, Strength, draw_batch
+from .dry import as_dry_skull
 from .learner import SUGGESTIONS, ReconstructionLearner
 from .suggested import AGAIN, SuggestedPool, draw_suggested
 
@@ -45,6 +46,8 @@ class Recipe(Params):
     head_share: float = Field(default=0.5, ge=0, le=1, description="share of the cases cut from real skulls")
     bent: int = Field(default=0, ge=0, description="heads bent onto the phantoms and onto each other")
     bent_share: float = Field(default=0.8, ge=0, le=1, description="share of the cases from real skulls that are bent")
+    dry: tuple[Path, ...] = Field(default=(), description="heads shown as dry skulls too, without jaw and neck")
+    dry_share: float = Field(default=0.25, ge=0, le=1, description="share of the cases from real skulls that are dry")
     pool_side: int = Field(default=128, ge=16)
     suggested: int = Field(default=0, ge=0, description="cases with suggestions, made once; 0: none, and none shown")
     atlas: Path | None = Field(default=None, description="recipe of the atlas, for one without each head that is in it")
@@ -69,8 +72,8 @@ class Recipe(Params):
 def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool], list[float]]:
     """The skulls a recipe trains on, and how often each pool is drawn from.
 
-    Raises ValueError when the recipe names neither phantoms nor heads, or bends heads and names none; VolumeError for
-    a head that can't be read.
+    Raises ValueError when the recipe names neither phantoms nor heads, or bends or dries heads and names none;
+    VolumeError for a head that can't be read.
     """
     from .. import volume
 
@@ -78,12 +81,15 @@ def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool]
         raise ValueError("the recipe names no skulls: set phantoms above 0 or list files of complete skulls in heads")
     if recipe.bent and not recipe.heads:
         raise ValueError(f"bent is {recipe.bent}, but heads is empty; list files of complete skulls to be bent")
+    if recipe.dry and not recipe.heads:
+        raise ValueError(f"dry names {len(recipe.dry)}, but heads is empty; list files of complete skulls in it")
     found, shares = [], []
     if recipe.phantoms:
         found.append(_phantom_pool(recipe, recipe.phantoms, recipe.phantom_seed, cache))
         shares.append(1 - recipe.head_share if recipe.heads else 1.0)
     if recipe.heads:
-        real = recipe.head_share if recipe.phantoms else 1.0
+        dry = (recipe.head_share if recipe.phantoms else 1.0) * recipe.dry_share * bool(recipe.dry)
+        real = (recipe.head_share if recipe.phantoms else 1.0) - dry
         names = [path.stem for path in recipe.heads]
         found.append(SkullPool.of([volume.read(path) for path in recipe.heads], recipe.pool_side, heads=names))
         shares.append(real * (1 - recipe.bent_share) if recipe.bent else real)
@@ -92,6 +98,10 @@ def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool]
         bent = bend(heads, onto, recipe.bent, seed=recipe.phantom_seed, cache=cache)
         found.append(SkullPool(bent, [names[item % len(names)] for item in range(recipe.bent)]))
         shares.append(real * recipe.bent_share)
+    if recipe.dry:
+        skulls = SkullPool.of([volume.read(path) for path in recipe.dry], recipe.pool_side).occupancy
+        found.append(SkullPool(np.stack([as_dry_skull(s) for s in skulls]), [path.stem for path in recipe.dry]))
+        shares.append(dry)
     return found, shares
 
 
@@ -168,7 +178,7 @@ def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> No
         "symmetry": recipe.symmetry,
         "suggested": recipe.suggested > 0,
         "boxed": recipe.boxed,
-        "recipe": recipe.model_dump(mode="json", exclude={"heads", "start_from", "atlas"}),
+        "recipe": recipe.model_dump(mode="json", exclude={"heads", "dry", "start_from", "atlas"}),
         "trained_on": [f"{recipe.phantoms} phantoms"]
         + list(dict.fromkeys(path.stem for path in recipe.heads))
         + [f"{recipe.bent} bent heads"] * (recipe.bent > 0),

@@ -4,6 +4,7 @@ A skull of the pools is warped and cut as in `cases`; then everything is found a
 mirrored skull, atlas. No patient's head is in the atlas; so a head that is in it is suggested an atlas without it. A
 draw moves all four occupancies alike, so that what was found stays as good or bad as it was. Elastic bends belong
 there: at the making they bend both sides differently, and teach that the other side is worth less than in a real head.
+Only bends that both sides have alike (`even`) do not; they make another head, which the atlas fits as badly as any.
 """
 
 import zlib

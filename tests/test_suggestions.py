@@ -117,6 +117,26 @@ def test_a_head_is_suggested_the_atlas_that_was_made_without_it(skulls, tmp_path
     assert pool_of([named], tmp_path).folder != pool.folder, "another atlas, another folder"
 
 
+def test_a_facial_defect_is_cut_into_phantoms_and_heads_with_a_face_alone(skulls, tmp_path, monkeypatch):
+    occupancy, cut_into = np.concatenate([skulls[0].occupancy] * 2)[:3], {}
+    occupancy = occupancy * np.array([1.0, 0.9, 0.8])[:, None, None, None]  # to be told apart
+
+    def drawn(skull, rng, *, styles, **rest):
+        cut_into[int(skull.max())] = tuple(styles)
+        return np.zeros((8, 8, 8), np.float32), np.zeros((8, 8, 8), np.float32)
+
+    monkeypatch.setattr("cranial.reconstruction.suggested.draw_case", drawn)
+    named = SkullPool(occupancy.astype(np.uint8), ["", "faced", "faceless"])
+    styles = ("frontoorbital", "skullfix", "bilateral")
+    pool = pool_of([named], tmp_path, count=20, styles=styles, faces=["faced"])
+    for item in range(20):
+        pool._make(item)
+    assert cut_into == {255: styles, 229: styles, 204: ("skullfix",)}
+    assert pool.folder != pool_of([named], tmp_path, count=20, styles=styles).folder
+    with pytest.raises(ValueError, match="styles are bilateral, and none is for a head without a face; add one"):
+        pool_of([named], tmp_path, styles=("bilateral",), faces=["faced"])
+
+
 def test_a_draw_moves_all_channels_alike_and_comes_from_its_step(skulls, tmp_path):
     pool = pool_of(skulls, tmp_path)
     seen, targets = draw_suggested(pool, seed=1, step=5, batch=2, side=32)

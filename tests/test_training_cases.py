@@ -156,6 +156,8 @@ def test_a_recipe_shows_its_dry_heads_as_often_as_it_says(tmp_path):
     assert np.array_equal(found[2].occupancy[0], as_dry_skull(found[1].occupancy[0]))
     with pytest.raises(ValueError, match="dry names 1, but heads is empty; list files of complete skulls in it"):
         pools(recipe.model_copy(update={"heads": ()}))
+    with pytest.raises(ValueError, match="faces names two; name heads of the recipe, by their files' names"):
+        pools(recipe.model_copy(update={"faces": ("one", "two")}))
 
 
 # -- what is taught

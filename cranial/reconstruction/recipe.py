@@ -51,6 +51,9 @@ class Recipe(Params):
     pool_side: int = Field(default=128, ge=16)
     suggested: int = Field(default=0, ge=0, description="cases with suggestions, made once; 0: none, and none shown")
     atlas: Path | None = Field(default=None, description="recipe of the atlas, for one without each head that is in it")
+    faces: tuple[str, ...] | None = Field(
+        default=None, description="heads that have a face; facial defects are cut into these and phantoms, None: all"
+    )
     boxed: bool = Field(default=False, description="of each cube only the box around its bone; needs suggestions")
     strength: Strength = Strength()
     moved: Strength = Field(default=AGAIN, description="how far a case with suggestions is moved at each draw")
@@ -72,8 +75,8 @@ class Recipe(Params):
 def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool], list[float]]:
     """The skulls a recipe trains on, and how often each pool is drawn from.
 
-    Raises ValueError when the recipe names neither phantoms nor heads, or bends or dries heads and names none;
-    VolumeError for a head that can't be read.
+    Raises ValueError when the recipe names neither phantoms nor heads, bends or dries heads and names none, or says
+    that a head which it does not name has a face; VolumeError for a head that can't be read.
     """
     from .. import volume
 
@@ -83,6 +86,9 @@ def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool]
         raise ValueError(f"bent is {recipe.bent}, but heads is empty; list files of complete skulls to be bent")
     if recipe.dry and not recipe.heads:
         raise ValueError(f"dry names {len(recipe.dry)}, but heads is empty; list files of complete skulls in it")
+    unknown = set(recipe.faces or ()) - {path.stem for path in recipe.heads}
+    if unknown:
+        raise ValueError(f"faces names {', '.join(sorted(unknown))}; name heads of the recipe, by their files' names")
     found, shares = [], []
     if recipe.phantoms:
         found.append(_phantom_pool(recipe, recipe.phantoms, recipe.phantom_seed, cache))
@@ -206,7 +212,7 @@ def _batches(
     if recipe.suggested:
         pool = SuggestedPool(
             skulls, shares, count=recipe.suggested, side=recipe.pool_side, seed=recipe.seed, strength=recipe.strength,
-            styles=recipe.styles, cache=cache,
+            styles=recipe.styles, cache=cache, faces=recipe.faces,
             atlas=None if recipe.atlas is None else without_each(load(recipe.atlas, AtlasRecipe)),
         )  # fmt: skip
 

@@ -24,6 +24,7 @@ from .learner import SUGGESTIONS
 from .suggestions import find_suggestions
 
 CHANNELS = 2 + SUGGESTIONS  # defective skull, implant, mirrored skull, atlas
+FACIAL = ("bilateral", "frontoorbital")  # styles that take orbits, nose or cheeks
 AGAIN = Strength(pitch_deg=4.0, tilt_deg=2.0, shift=0.01, scale=0.03, stretch=0.02, elastic=0.01, elastic_fine=0.002)
 UNSEEN = 0.05  # how often a suggestion is withheld: there may be none, or a bad one
 _MAKING, _DRAWING = 1_000_011, 1_000_012  # end the keys: nobody else's numbers
@@ -33,7 +34,9 @@ class SuggestedPool:
     """Items 0 ... count - 1, each uint8 occupancy (4, n, n, n), made when first asked for; item k is of (seed, k).
 
     cache: folder in which items are kept; a cache is of one version of the package. atlas: the one for a skull made
-    from the real head of this name, "" for a phantom; None for the shipped one, whatever the head.
+    from the real head of this name, "" for a phantom; None for the shipped one, whatever the head. faces: the real
+    heads that have one, None for all; FACIAL defects are cut into no other, for what was never scanned is not missing,
+    and a network that sees it beside such defects learns to leave them open. Raises ValueError if that leaves no style.
     """
 
     def __init__(
@@ -48,11 +51,15 @@ class SuggestedPool:
         styles: Sequence[str],
         cache: Path,
         atlas: Callable[[str], Atlas] | None = None,
+        faces: Sequence[str] | None = None,
     ) -> None:
+        if faces is not None and set(styles) <= set(FACIAL):
+            raise ValueError(f"styles are {', '.join(styles)}, and none is for a head without a face; add one")
         self.atlas = atlas or (lambda head: load_atlas())
         self.skulls, self.chances = skulls, np.asarray(shares, float) / np.sum(shares)
         self.count, self.side, self.seed, self.strength, self.styles = count, side, seed, strength, styles
-        told = repr((side, seed, strength, tuple(styles), self.chances.round(6).tolist())).encode()
+        self.faces = None if faces is None else tuple(faces)
+        told = repr((side, seed, strength, tuple(styles), self.chances.round(6).tolist(), self.faces)).encode()
         shown = [self.atlas(head).occupancy for head in sorted({head for pool in skulls for head in pool.heads})]
         for occupancy in [pool.occupancy for pool in skulls] + shown:
             told = zlib.crc32(occupancy.tobytes(), zlib.crc32(told)).to_bytes(4, "big")
@@ -70,8 +77,11 @@ class SuggestedPool:
         rng = generator(self.seed, item, _MAKING)
         pool = self.skulls[rng.choice(len(self.skulls), p=self.chances)]
         number = int(rng.integers(len(pool)))
-        skull, atlas = pool.occupancy[number], self.atlas(pool.heads[number])
-        defective, implant = draw_case(skull, rng, side=len(skull), strength=self.strength, styles=self.styles)
+        skull, head = pool.occupancy[number], pool.heads[number]
+        atlas, styles = self.atlas(head), self.styles
+        if head and self.faces is not None and head not in self.faces:
+            styles = [style for style in styles if style not in FACIAL]
+        defective, implant = draw_case(skull, rng, side=len(skull), strength=self.strength, styles=styles)
         return with_suggestions(defective, implant, self.side, atlas=atlas)
 
 

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from cranial.metrics import dice
 from cranial.reconstruction.grid import lay_grid
 from cranial.reconstruction.predict import postprocess, to_case
-from cranial.reconstruction.sharpening import ALIKE, agreement, sharpened
+from cranial.reconstruction.sharpening import ALIKE, LEAST_FIT, agreement, fit_around, sharpened
 from cranial.reconstruction.suggestions import find_suggestions
 from cranial.skulls.defects import Case, cut
 from cranial.skulls.phantom import phantom
@@ -58,6 +58,21 @@ def test_of_one_piece_the_half_that_the_other_side_has_is_sharpened_and_the_rest
     assert proposal[:, rear].any() and np.array_equal(sharp[:, rear], proposal[:, rear])
     before, after = (dice(mask[:, front], missing[:, front]) for mask in (proposal, sharp))
     assert after > before + 0.01
+
+
+def test_a_mirrored_skull_that_does_not_fit_around_the_hole_has_no_say_in_it(symmetric):
+    case = cut(symmetric, "parietotemporal", seed=5)
+    proposal, asked = coarse(case)
+    skull, mirrored, atlas = asked["seen"]
+    spacing_mm = asked["grid"].spacing_mm
+    there = asked["probability"] > 0.5
+    bulging = np.where(there, mirrored, np.roll(mirrored, 2, axis=0))  # as before in the hole, beside it off by 9 mm
+    fits = [fit_around(asked["probability"], np.stack([skull, m, atlas]), spacing_mm) for m in (mirrored, bulging)]
+    assert fits[0] > 0.8 and fits[1] < LEAST_FIT
+    assert not np.array_equal(sharpened(proposal, case.defective, **asked), proposal)
+    off = asked | {"seen": np.stack([skull, bulging, atlas])}
+    assert np.array_equal(sharpened(proposal, case.defective, **off), proposal)
+    assert fit_around(0 * asked["probability"], asked["seen"], spacing_mm) == 1
 
 
 def test_where_it_has_not_the_piece_stays_as_the_network_said(case):

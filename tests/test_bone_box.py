@@ -45,6 +45,17 @@ def test_a_missing_vertex_is_inside_if_an_atlas_shows_it():
     assert bone_box(skull, 8) == bone_box(head(), 8)
 
 
+def test_downwards_it_ends_below_the_case_s_own_bone_whatever_the_atlas_has():
+    skull = head(128, channels=2)
+    skull[0, :, :, :64] = 0  # the scan ends there
+    whole, own = bone_box(skull, 8), bone_box(skull, 8, own=skull[:1])
+    assert whole == bone_box(head(128), 8)
+    assert own[:2] == whole[:2] and own[2].stop >= whole[2].stop - 4, "to the sides and above as before"
+    assert 64 - 16 <= own[2].start < 64, "some air below"
+    assert bone_box(skull, 8, own=skull) == whole
+    assert bone_box(skull, 8, own=0 * skull[:1]) == whole, "of no bone it cannot be said where it ends"
+
+
 def test_speckle_does_not_widen_it():
     skull = head()
     flipped = np.random.default_rng(0).random(skull.shape) < 0.02

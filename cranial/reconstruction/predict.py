@@ -167,7 +167,7 @@ def infer(model: Model, seen: np.ndarray, *, both_sides: bool = True, device: st
     where = _device(device)
     network = model.network.to(where, memory_format=torch.channels_last_3d)
     seen = np.asarray(seen, np.float32).reshape(-1, *seen.shape[-3:])
-    box = bone_box(seen, network.shape.stride) if model.boxed else np.s_[:, :, :]
+    box = bone_box(seen, network.shape.stride, own=seen[:2]) if model.boxed else np.s_[:, :, :]
     x = torch.from_numpy(np.ascontiguousarray(seen[(slice(None), *box)]))[None].to(where, torch.bfloat16)
     half = all(weight.dtype == torch.bfloat16 for weight in network.parameters())  # as load_model leaves it
     with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=not half):

@@ -215,8 +215,8 @@ def likeliest_level(probability: np.ndarray, occupancy: np.ndarray) -> float:
     A network that does not know to a voxel where a thin wall is gives several voxels less than 1/2 each, and at 1/2 the
     wall would be lost. The best level is half the Dice to be had (Lipton et al. 2014, arXiv:1402.1892); not below 0.4,
     for the network expects too much, and sound pieces would come out half as thick again. Shipped model, mean DSC and
-    volume over the truth's, at 1/2 and at this level: twenty defects in a head that no training saw 0.868, 0.96 and
-    0.871, 0.98; 29 in phantoms that none saw 0.900, 1.00 and 0.902, 1.03. Arguments as of `to_case`.
+    volume over the truth's, at 1/2 and at this level: twenty defects in a head that no training saw 0.872, 0.97 and
+    0.874, 0.99; 29 in phantoms that none saw 0.899, 1.01 and 0.901, 1.04. Arguments as of `to_case`.
     """
     worth = probability > _WORTH
     p, share = probability[worth], 1 - np.minimum(occupancy[worth], 0.98)

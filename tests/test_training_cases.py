@@ -148,15 +148,15 @@ def test_a_dry_skull_is_its_head_without_what_is_below_the_bite_and_with_all_tha
 
 def test_a_recipe_shows_its_dry_heads_as_often_as_it_says(tmp_path):
     volume.write(phantom(1, spacing_mm=5.0), tmp_path / "one.nrrd")
-    named = {"heads": [tmp_path / "one.nrrd"], "dry": [tmp_path / "one.nrrd"], "dry_share": 0.25}
+    named = {"heads": [tmp_path / "one.nrrd"], "dry": ["one"], "dry_share": 0.25}
     recipe = Recipe(side=16, steps=1, phantoms=1, phantom_spacing_mm=5.0, pool_side=64, head_share=0.8, **named)
     found, shares = pools(recipe)
     assert [pool.heads for pool in found] == [("",), ("one",), ("one",)]
     assert shares == pytest.approx([0.2, 0.6, 0.2])
     assert np.array_equal(found[2].occupancy[0], as_dry_skull(found[1].occupancy[0]))
-    with pytest.raises(ValueError, match="dry names 1, but heads is empty; list files of complete skulls in it"):
+    with pytest.raises(ValueError, match="dry names one; name heads of the recipe by their file stems"):
         pools(recipe.model_copy(update={"heads": ()}))
-    with pytest.raises(ValueError, match="faces names two; name heads of the recipe, by their files' names"):
+    with pytest.raises(ValueError, match="faces names two; name heads of the recipe by their file stems"):
         pools(recipe.model_copy(update={"faces": ("one", "two")}))
 
 

@@ -1,4 +1,4 @@
-"""Which part of the cube must be computed? The box around the bone: the rest of a head's cube is air, a quarter or so.
+"""Which part of the cube must be computed? The box around the bone: a quarter of a head's cube or more is air.
 
 The box is symmetric about the mid-plane, so that a skull and its mirror image have the same one. A hole at the vertex
 does not shrink it, for the atlas that is suggested has bone there. Downwards a case ends where its own bone does: the

@@ -33,8 +33,8 @@ class Strength:
     elastic_fine: float = 0.008
     even: float = 0.0  # coarse displacement of both sides alike: another head, as symmetric as before
     even_fine: float = 0.0
-    uneven_chance: float = 0.0  # cases whose sides differ more: elastic and elastic_fine are that many times
-    uneven: float = 5.0  # as large
+    uneven_chance: float = 0.0  # cases whose two sides differ more than others'
+    uneven: float = 5.0  # times as far: elastic and elastic_fine of these
     thickness: float = 0.25  # occupancy added to or taken from every half-filled voxel
     speckle: float = 0.02  # largest share of input voxels that are flipped
     cut_chance: float = 0.4

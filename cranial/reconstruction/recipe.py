@@ -46,13 +46,13 @@ class Recipe(Params):
     head_share: float = Field(default=0.5, ge=0, le=1, description="share of the cases cut from real skulls")
     bent: int = Field(default=0, ge=0, description="heads bent onto the phantoms and onto each other")
     bent_share: float = Field(default=0.8, ge=0, le=1, description="share of the cases from real skulls that are bent")
-    dry: tuple[Path, ...] = Field(default=(), description="heads shown as dry skulls too, without jaw and neck")
+    dry: tuple[str, ...] = Field(default=(), description="heads, by name, shown as dry skulls too: no jaw, no neck")
     dry_share: float = Field(default=0.25, ge=0, le=1, description="share of the cases from real skulls that are dry")
     pool_side: int = Field(default=128, ge=16)
     suggested: int = Field(default=0, ge=0, description="cases with suggestions, made once; 0: none, and none shown")
     atlas: Path | None = Field(default=None, description="recipe of the atlas, for one without each head that is in it")
     faces: tuple[str, ...] | None = Field(
-        default=None, description="heads that have a face; facial defects are cut into these and phantoms, None: all"
+        default=None, description="heads with a face, by name: only these and phantoms get facial defects; None: all"
     )
     boxed: bool = Field(default=False, description="of each cube only the box around its bone; needs suggestions")
     strength: Strength = Strength()
@@ -75,8 +75,8 @@ class Recipe(Params):
 def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool], list[float]]:
     """The skulls a recipe trains on, and how often each pool is drawn from.
 
-    Raises ValueError when the recipe names neither phantoms nor heads, bends or dries heads and names none, or says
-    that a head which it does not name has a face; VolumeError for a head that can't be read.
+    Raises ValueError when the recipe names neither phantoms nor heads, bends heads and names none, or dries one or says
+    that one has a face that is not among its heads; VolumeError for a head that can't be read.
     """
     from .. import volume
 
@@ -84,30 +84,29 @@ def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool]
         raise ValueError("the recipe names no skulls: set phantoms above 0 or list files of complete skulls in heads")
     if recipe.bent and not recipe.heads:
         raise ValueError(f"bent is {recipe.bent}, but heads is empty; list files of complete skulls to be bent")
-    if recipe.dry and not recipe.heads:
-        raise ValueError(f"dry names {len(recipe.dry)}, but heads is empty; list files of complete skulls in it")
-    unknown = set(recipe.faces or ()) - {path.stem for path in recipe.heads}
-    if unknown:
-        raise ValueError(f"faces names {', '.join(sorted(unknown))}; name heads of the recipe, by their files' names")
+    for key, named in (("dry", recipe.dry), ("faces", recipe.faces or ())):
+        unknown = set(named) - {path.stem for path in recipe.heads}
+        if unknown:
+            raise ValueError(f"{key} names {', '.join(sorted(unknown))}; name heads of the recipe by their file stems")
     found, shares = [], []
     if recipe.phantoms:
         found.append(_phantom_pool(recipe, recipe.phantoms, recipe.phantom_seed, cache))
         shares.append(1 - recipe.head_share if recipe.heads else 1.0)
     if recipe.heads:
-        dry = (recipe.head_share if recipe.phantoms else 1.0) * recipe.dry_share * bool(recipe.dry)
-        real = (recipe.head_share if recipe.phantoms else 1.0) - dry
+        all_real = recipe.head_share if recipe.phantoms else 1.0
+        real = all_real * (1 - recipe.dry_share) if recipe.dry else all_real
         names = [path.stem for path in recipe.heads]
         found.append(SkullPool.of([volume.read(path) for path in recipe.heads], recipe.pool_side, heads=names))
+        heads = found[-1].occupancy
         shares.append(real * (1 - recipe.bent_share) if recipe.bent else real)
     if recipe.bent:
-        heads, onto = found[-1].occupancy, np.concatenate([pool.occupancy for pool in found])
+        onto = np.concatenate([pool.occupancy for pool in found])
         bent = bend(heads, onto, recipe.bent, seed=recipe.phantom_seed, cache=cache)
         found.append(SkullPool(bent, [names[item % len(names)] for item in range(recipe.bent)]))
         shares.append(real * recipe.bent_share)
     if recipe.dry:
-        skulls = SkullPool.of([volume.read(path) for path in recipe.dry], recipe.pool_side).occupancy
-        found.append(SkullPool(np.stack([as_dry_skull(s) for s in skulls]), [path.stem for path in recipe.dry]))
-        shares.append(dry)
+        found.append(SkullPool(np.stack([as_dry_skull(heads[names.index(name)]) for name in recipe.dry]), recipe.dry))
+        shares.append(all_real - real)
     return found, shares
 
 
@@ -184,7 +183,7 @@ def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> No
         "symmetry": recipe.symmetry,
         "suggested": recipe.suggested > 0,
         "boxed": recipe.boxed,
-        "recipe": recipe.model_dump(mode="json", exclude={"heads", "dry", "start_from", "atlas"}),
+        "recipe": recipe.model_dump(mode="json", exclude={"heads", "start_from", "atlas"}),
         "trained_on": [f"{recipe.phantoms} phantoms"]
         + list(dict.fromkeys(path.stem for path in recipe.heads))
         + [f"{recipe.bent} bent heads"] * (recipe.bent > 0),

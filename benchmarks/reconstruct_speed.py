@@ -6,9 +6,9 @@
 Three measurements in one run, medians after a run that does not count. The whole: `cranial reconstruct` as a process
 (import, load, preprocess, network, postprocess, write) with its wall time, the processor's time and peak memory, and
 `cranial evaluate` after it. The plain pipeline: the same steps as whoever has scipy writes them, each on the whole
-grid, the network in eager float32, and the challenge's metrics; a process as well. Its cube is laid, and the mirrored
-skull and the atlas are bent onto the case, as ours are. The network alone: `infer` beside the same network in eager
-float32 and contiguous layout.
+grid, the networks in eager float32, and the challenge's metrics; a process as well. Its cube and box are laid, and the
+mirrored skull and the atlas are bent onto the case, as ours are. The network alone: `infer` and `infer_closer` beside
+the same networks in eager float32 and contiguous layout.
 """
 
 import argparse
@@ -125,26 +125,34 @@ def _process(command: Sequence) -> tuple[float, float, float]:
 
 
 def network_seconds(skull: Volume, repeats: int) -> dict[str, float]:
-    """Of the network on the case's cube, both sides: as `infer` asks it, and plainly."""
-    from cranial.reconstruction.predict import infer, load_model, look, suggest
+    """Of both networks on the case's cube and box, both sides: as they are asked, and plainly."""
+    from cranial.reconstruction.closer import look_closer
+    from cranial.reconstruction.model import load_model
+    from cranial.reconstruction.predict import infer, infer_closer, look, suggest
 
     fast, plain = load_model(), plain_model()
-    seen = look(fast, skull, lay_grid(skull, fast.side), suggest(fast, skull))
-    works: dict[str, Callable] = {
-        "network": lambda: infer(fast, seen, device="cpu"),
-        "network, eager float32": lambda: plain_network(plain, seen),
+    grid, suggestions = lay_grid(skull, fast.side), suggest(fast, skull)
+    seen = look(fast, skull, grid, suggestions)
+    near = look_closer(skull, infer(fast, seen, device="cpu"), grid, suggestions, multiple=fast.closer.shape.stride)
+    works: dict[str, tuple[Callable, Callable]] = {
+        "network": (lambda: infer(fast, seen, device="cpu"), lambda: infer_closer(fast, near.seen, device="cpu")),
+        "network, eager float32": (lambda: plain_network(plain, seen), lambda: plain_closer(plain, near.seen)),
     }
-    for work in works.values():
-        work()
-    return {name: statistics.median(_seconds(work) for _ in range(repeats)) for name, work in works.items()}
+    for first, closer in works.values():
+        first(), closer()
+    return {
+        name: statistics.median(_seconds(first) + _seconds(closer) for _ in range(repeats))
+        for name, (first, closer) in works.items()
+    }
 
 
 def plain_model():
     """The shipped model in float32, its convolutions torch's own: ours ask oneDNN by name, see `nets.blocks`."""
-    from cranial.reconstruction.predict import load_model
+    from cranial.reconstruction.model import load_model
 
     model = load_model()
-    with_torchs_convolutions(model.network.float())
+    for network in (model.network, model.closer):
+        with_torchs_convolutions(network.float())
     return model
 
 
@@ -169,11 +177,22 @@ def plain_network(model, seen: np.ndarray) -> np.ndarray:
     return 0.5 * (torch.sigmoid(sides[0]) + torch.sigmoid(sides[1]).flip(2))[0, 0].numpy()
 
 
+def plain_closer(model, seen: np.ndarray) -> np.ndarray:
+    """The same of the network that looks closer, in its box; seen: of a CloserLook."""
+    import torch
+
+    x = torch.from_numpy(np.ascontiguousarray(seen))[None]
+    with torch.no_grad():
+        sides = torch.sigmoid(model.closer(x)) + torch.sigmoid(model.closer(x.flip(2))).flip(2)
+    return (0.5 * sides)[0, 0].numpy()
+
+
 def plain_reconstruct(skull: Path, output: Path) -> None:
-    """Every step on the whole grid, with nrrd, scipy and torch alone, but for the cube."""
+    """Every step on the whole grid, with nrrd, scipy and torch alone, but for the cube and the closer look's box."""
     import nrrd
     from scipy import ndimage
 
+    from cranial.reconstruction.closer import look_closer
     from cranial.reconstruction.predict import SMALLEST_MM3
     from cranial.reconstruction.suggestions import find_suggestions
 
@@ -188,11 +207,11 @@ def plain_reconstruct(skull: Path, output: Path) -> None:
     width = np.linalg.norm(to_voxel[:3, :3], axis=0)
     averaged = ndimage.uniform_filter(bone.astype(np.float32), np.maximum(1, np.rint(width)).astype(int))
     occupancy = ndimage.affine_transform(averaged, to_voxel, output_shape=(grid.side,) * 3, order=1)
-    seen = occupancy[None]
-    if model.suggested:
-        seen = np.concatenate([seen, find_suggestions(case).on(grid)])
-    probability = plain_network(model, seen)
-    back = np.linalg.inv(to_voxel)
+    suggestions = find_suggestions(case)
+    probability = plain_network(model, np.concatenate([occupancy[None], suggestions.on(grid)]))
+    near = look_closer(case, probability, grid, suggestions, multiple=model.closer.shape.stride)
+    probability, occupancy = plain_closer(model, near.seen), near.seen[0]
+    back = np.linalg.inv(near.affine) @ case.affine
     p, s = (ndimage.affine_transform(field, back, output_shape=bone.shape, order=1)
             for field in (probability, occupancy))
     proposal = (p > 0.02) & (p >= 0.5 * (1 - np.minimum(s, 0.98))) & ~bone

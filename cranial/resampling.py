@@ -56,6 +56,19 @@ def bounding_box(field: np.ndarray) -> Slices | None:
     return tuple(box)
 
 
+def widened(box: Slices, more: np.ndarray, shape: tuple[int, ...]) -> Slices:
+    """A box with `more` (3,) voxels around it, as far as a volume of this shape goes."""
+    edges = zip(box, more, shape, strict=True)
+    return tuple(slice(max(0, int(part.start - n)), min(edge, int(part.stop + n))) for part, n, edge in edges)
+
+
+def box_affine(affine: np.ndarray, box: Slices) -> np.ndarray:
+    """The affine (4, 4) of a box of a grid."""
+    result = affine.copy()
+    result[:3, 3] += result[:3, :3] @ np.array([part.start for part in box], float)
+    return result
+
+
 def _slabs(
     field: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], onto: np.ndarray
 ) -> Iterator[tuple[Slices, np.ndarray]]:

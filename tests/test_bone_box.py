@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from cranial.nets.residual_unet import ResidualUNet, ResidualUNetShape
 from cranial.reconstruction.box import bone_box, boxed
 from cranial.reconstruction.learner import network_input
-from cranial.reconstruction.predict import Model, infer
+from cranial.reconstruction.model import Model
+from cranial.reconstruction.predict import infer
 from cranial.reconstruction.recipe import Recipe
 
 

@@ -8,8 +8,9 @@ from cranial import volume
 from cranial.checkpoint import CheckpointError, save_weights
 from cranial.nets.residual_unet import ResidualUNet, ResidualUNetShape
 from cranial.reconstruction import Model, load_model, reconstruct
+from cranial.reconstruction.answer import Answer, best_level, to_case
 from cranial.reconstruction.grid import lay_grid
-from cranial.reconstruction.predict import infer, likeliest_level, postprocess, to_case
+from cranial.reconstruction.predict import infer, postprocess
 from cranial.skulls.defects import cut
 from cranial.skulls.phantom import phantom
 from cranial.volume import Volume
@@ -121,26 +122,31 @@ def test_a_jaw_and_a_neck_do_not_shrink_the_head():
 def test_a_perfect_network_loses_only_what_the_cube_loses(side, least):
     case = cut(phantom(3, spacing_mm=1.0), "parietotemporal", seed=1)
     grid = lay_grid(case.defective, side)
-    proposal = to_case(grid.occupancy(case.implant), grid.occupancy(case.defective), grid, case.defective)
+    perfect = Answer(grid.occupancy(case.implant), grid.occupancy(case.defective), grid.affine)
+    proposal = to_case(perfect, case.defective)
     assert dice(postprocess(proposal, case.defective), case.implant.mask) > least
 
 
-def test_a_wall_that_is_known_to_a_few_voxels_only_is_cut_where_the_expected_dice_is_highest():
+def level_of(probability, occupancy):
+    return best_level(Answer(probability, occupancy, np.eye(4)))
+
+
+def test_a_wall_that_is_known_to_a_few_voxels_only_is_cut_lower_than_one_that_is_sure():
     nothing, wall = np.zeros((2, 32, 32, 32), np.float32)
-    wall[8:24, 8:24, 14:17] = 0.4  # it is one voxel thick, and may be in any of three
-    level = likeliest_level(wall, nothing)
-    assert level == 0.4 and likeliest_level(np.where(wall > 0, 0.95, 0), nothing) == 0.5
+    wall[8:24, 8:24, 14:17] = 0.45  # it is one voxel thick, and may be in any of three
+    level, sure = level_of(wall, nothing), level_of(np.where(wall > 0, 0.95, 0), nothing)
+    assert level < 0.5 < sure
     of = {each: 2 * wall[wall >= each].sum() / ((wall >= each).sum() + wall.sum()) for each in (0.5, level)}
-    assert of[level] > of[0.5] == 0
-    bone = np.where(wall > 0, 0.5, 0).astype(np.float32)
-    assert likeliest_level(np.float32(1.2) * wall, bone) == 0.5, "nearly all of what is not bone"
-    assert likeliest_level(nothing, nothing) == 0.5
+    assert of[level] > of[0.5] == 0, "the Dice that it can expect"
+    bone = np.where(wall > 0, 0.52, 0).astype(np.float32)
+    assert level_of(wall, bone) == sure, "it is nearly all of what is not bone"
+    assert level_of(nothing, nothing) == level
 
 
 def test_nothing_in_the_cube_is_nothing_in_the_case(case):
     grid = lay_grid(case.defective, 64)
     empty = np.zeros((64,) * 3, np.float32)
-    assert not to_case(empty, grid.occupancy(case.defective), grid, case.defective).any()
+    assert not to_case(Answer(empty, grid.occupancy(case.defective), grid.affine), case.defective).any()
 
 
 def test_postprocessing_removes_overlap_and_crumbs_but_keeps_both_sides(skull):

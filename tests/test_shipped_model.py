@@ -7,7 +7,7 @@ import pytest
 
 from cranial import metrics, volume
 from cranial.reconstruction import load_model, reconstruct
-from cranial.reconstruction.predict import SHIPPED
+from cranial.reconstruction.model import SHIPPED
 from cranial.skulls.defects import cut
 from cranial.skulls.phantom import phantom
 from cranial.skulls.splits import phantom_items

@@ -196,7 +196,7 @@ def test_a_network_that_is_shown_more_says_at_first_what_it_said_before():
 
 
 def test_a_shape_without_room_for_them_is_refused():
-    with pytest.raises(ValueError, match="symmetry=True and suggested=True needs 4"):
+    with pytest.raises(ValueError, match="suggested=True and answered=False needs 4"):
         ReconstructionLearner(ResidualUNetShape(2, 1, (4, 8), 1, 2), steps=1, learning_rate=1e-3, suggested=True)
 
 

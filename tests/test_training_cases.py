@@ -198,7 +198,7 @@ def test_the_second_channel_is_the_mirror_image():
 
 
 def test_a_shape_without_room_for_the_mirror_image_is_refused():
-    with pytest.raises(ValueError, match="symmetry=True and suggested=False needs 2"):
+    with pytest.raises(ValueError, match="suggested=False and answered=False needs 2"):
         ReconstructionLearner(ResidualUNetShape(1, 1, (4, 8), 1, 2), steps=1, learning_rate=1e-3, symmetry=True)
 
 

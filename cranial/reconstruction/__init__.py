@@ -2,11 +2,14 @@
 
 grid       how is every head seen alike? (the cube of the network, laid on the head's mid-plane)
 predict    what is missing in this skull? (preprocess -> network, mirror or atlas -> postprocess)
+model      what does a weights file hold? (the network, how it is asked, and one that looks closer)
 proposals  how sure is it? (several reconstructions of one case, their vote, where they disagree)
 atlas      what does an average skull, bent onto this one, have that is missing?
   atlas_making  how is it made?
 suggestions  what do the other side and the atlas, bent onto this skull, show a network that asks?
 sharpening   where is a surface, if the other side says it more sharply than the network?
+closer       what does a second network see from near? (half the voxel size, around the first one's answer)
+  closer_cases  what does it learn from?
 box          which part of the cube must be computed? (that around the bone)
 familiar   is this head like those the network learnt from?
 cases      what does the network learn from? (warped, cut and spoiled skulls, on the fly)
@@ -20,7 +23,8 @@ mix        what does a network learn from given cases, real or synthetic, and ge
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .predict import METHODS, Model, Reconstruction, load_model, reconstruct
+    from .model import Model, load_model
+    from .predict import METHODS, Reconstruction, reconstruct
     from .proposals import Proposals, propose
 
 __all__ = ["METHODS", "Model", "Proposals", "Reconstruction", "load_model", "propose", "reconstruct"]
@@ -28,7 +32,7 @@ __all__ = ["METHODS", "Model", "Proposals", "Reconstruction", "load_model", "pro
 
 def __getattr__(name: str) -> Any:  # so that whoever only lays grids does not wait for torch
     if name in __all__:
-        from . import predict, proposals
+        from . import model, predict, proposals
 
-        return getattr(proposals if name in ("Proposals", "propose") else predict, name)
+        return next(getattr(part, name) for part in (model, predict, proposals) if hasattr(part, name))
     raise AttributeError(f"module {__name__} has no attribute {name!r}")

@@ -36,6 +36,7 @@ class Strength:
     uneven_chance: float = 0.0  # cases whose two sides differ more than others'
     uneven: float = 5.0  # times as far: elastic and elastic_fine of these
     thickness: float = 0.25  # occupancy added to or taken from every half-filled voxel
+    slope: float = 1.0  # times as steep a surface, where skulls are blurred in their pool: as a segmentation makes it
     speckle: float = 0.02  # largest share of input voxels that are flipped
     cut_chance: float = 0.4
     none_chance: float = 0.04  # cases without any defect
@@ -148,6 +149,8 @@ def warp(occupancy: np.ndarray, rng: np.random.Generator, *, side: int, strength
     thicker = rng.normal(0, strength.thickness)
     if abs(thicker) > 0.02:  # occupancy shifted where it is partial: the surface moves, empty and full stay
         warped = np.clip(warped + 4 * thicker * warped * (1 - warped), 0, 1)
+    if strength.slope != 1:
+        warped = np.clip(0.5 + strength.slope * (warped - 0.5), 0, 1)
     return warped.astype(np.float32)
 
 

@@ -28,7 +28,8 @@ def network_input(seen: Tensor, *, symmetry: bool) -> Tensor:
 class ReconstructionLearner:
     """Trains a residual UNet to propose what is missing. One player, `unet`; batches are (seen, target).
 
-    seen: (B, 1, n, n, n) the defective skull, or (B, 3, n, n, n) with what is suggested for it.
+    seen: (B, 1, n, n, n) the defective skull, or (B, 3, n, n, n) with what is suggested for it, or (B, 4, i, j, k) with
+    another network's answer second (`answered`).
     """
 
     def __init__(
@@ -39,15 +40,16 @@ class ReconstructionLearner:
         learning_rate: float,
         symmetry: bool = True,
         suggested: bool = False,
+        answered: bool = False,
         cross_entropy: float = 0.5,
         weight_decay: float = 1e-4,
         validation: Sequence[tuple[Tensor, Tensor]] = (),
     ) -> None:
-        channels = 1 + symmetry + SUGGESTIONS * suggested
+        channels = 1 + symmetry + SUGGESTIONS * suggested + answered
         if shape.in_channels != channels:
             raise ValueError(
-                f"shape.in_channels is {shape.in_channels}; symmetry={symmetry} and suggested={suggested} "
-                f"needs {channels}"
+                f"shape.in_channels is {shape.in_channels}; symmetry={symmetry}, suggested={suggested} and "
+                f"answered={answered} needs {channels}"
             )
         self.players: dict[str, nn.Module] = {"unet": ResidualUNet(shape)}
         self.symmetry, self.cross_entropy, self.weight_decay = symmetry, cross_entropy, weight_decay

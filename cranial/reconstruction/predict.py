@@ -2,40 +2,24 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..resampling import sample
 from ..volume import Volume
+from .answer import Answer, to_case
 from .grid import HeadGrid, lay_grid
+from .model import Model, load_model
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ..symmetry import Midplane
     from .suggestions import Suggestions
 
 METHODS = ("network", "mirror", "atlas")
-SHIPPED = Path(__file__).resolve().parent.parent / "weights" / "reconstruction.safetensors"
 SMALLEST_MM3 = 300.0  # a proposed piece below this is noise: a trephination of 9 mm is larger
 Progress = Callable[[float, str], None]  # the share that is done, and what comes next; what it raises ends the work
-_LEVELS = (0.5, 0.45, 0.4)
-_WORTH = 0.02  # probabilities below this are not brought back to the case's grid
-
-
-@dataclass(frozen=True)
-class Model:
-    """A trained network and how it wants to be asked: side of the cube, what it is shown beside the skull."""
-
-    network: "nn.Module"
-    side: int
-    symmetry: bool  # the flipped cube, as a second channel
-    metadata: dict = field(repr=False)
-    suggested: bool = False  # the mirrored skull and the atlas, bent onto the skull: see suggestions
-    boxed: bool = False  # of the cube only the box around the bone: see box
 
 
 @dataclass(frozen=True)
@@ -90,10 +74,9 @@ def reconstruct(
         progress(0.6, "asking the network")
         probability = infer(found, seen, device=device)
         progress(0.8, "bringing the answer to the skull's grid")
-        proposal = to_case(probability, seen[0], grid, defective)
-        if suggestions is not None:
-            progress(0.9, "sharpening its surfaces")
-            proposal = sharpen(proposal, defective, probability, seen, grid, suggestions, smallest_mm3=smallest_mm3)
+        proposal = brought_back(
+            found, defective, probability, seen, grid, suggestions, device=device, smallest_mm3=smallest_mm3
+        )
         facts = {
             "side": grid.side,
             "spacing_mm": grid.spacing_mm,
@@ -107,30 +90,6 @@ def reconstruct(
         defect,
         {"method": method, **facts, "volume_cm3": defect.volume_mm3 / 1000, "seconds": time.perf_counter() - started},
     )
-
-
-def load_model(path: Path | str | None = None) -> Model:
-    """The network in a weights file, in bfloat16, as it is asked; None: the one shipped with the package.
-
-    Raises CheckpointError when the file is absent, damaged, or not a reconstruction network.
-    """
-    import torch
-
-    from ..checkpoint import CheckpointError, load_into, load_weights
-    from ..nets.residual_unet import ResidualUNet, ResidualUNetShape
-
-    path = SHIPPED if path is None else Path(path)
-    weights, metadata = load_weights(path)
-    if metadata.get("architecture") != "residual_unet":
-        raise CheckpointError(
-            f"{path} holds {metadata.get('architecture')!r}, not a reconstruction network; "
-            "give a model.safetensors written by train_reconstruction"
-        )
-    network = ResidualUNet(ResidualUNetShape(**metadata["shape"]))
-    load_into(network, weights, name="unet", path=path)
-    side, symmetry = int(metadata["side"]), bool(metadata["symmetry"])
-    suggested, boxed = bool(metadata.get("suggested")), bool(metadata.get("boxed"))
-    return Model(network.eval().to(torch.bfloat16), side, symmetry, metadata, suggested, boxed)
 
 
 def suggest(
@@ -180,70 +139,76 @@ def infer(model: Model, seen: np.ndarray, *, both_sides: bool = True, device: st
     return result
 
 
-def to_case(probability: np.ndarray, occupancy: np.ndarray, grid: HeadGrid, defective: Volume) -> np.ndarray:
-    """Bring a probability (n, n, n) from the cube to the case's grid, bool (I, J, K).
-
-    A case's voxel outside the skull is implant where p / (1 - s) reaches the `likeliest_level`, near 1/2 where the
-    network is sure: of the part of a cube's voxel that is not skull (occupancy s), half is implant (occupancy p).
-    Resampling p alone and cutting it would leave a seam along the rim.
-    """
-    result = np.zeros_like(defective.mask)  # in its memory order: what mixes both orders is slow on large grids
-    worth = np.argwhere(probability > _WORTH)
-    if not len(worth):
-        return result
-    corners = np.stack([worth.min(axis=0) - 2, worth.max(axis=0) + 2])
-    corners = np.array([[corners[a, 0], corners[b, 1], corners[c, 2]] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
-    index = defective.mm_to_voxel(corners @ grid.affine[:3, :3].T + grid.affine[:3, 3])
-    low = np.clip(np.floor(index.min(axis=0)).astype(int), 0, defective.shape)
-    high = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, 0, defective.shape)
-    if np.any(high <= low):
-        return result
-    level = likeliest_level(probability, occupancy)
-    for first in range(low[0], high[0], 64):  # slabs: the float volumes stay small
-        last = min(first + 64, high[0])
-        affine = defective.affine.copy()
-        affine[:3, 3] += affine[:3, :3] @ np.array([first, low[1], low[2]], float)
-        shape = (int(last - first), int(high[1] - low[1]), int(high[2] - low[2]))
-        p, s = (sample(field, grid.affine, shape, affine) for field in (probability, occupancy))
-        result[first:last, low[1] : high[1], low[2] : high[2]] = (p > _WORTH) & (p >= level * (1 - np.minimum(s, 0.98)))
-    return result
-
-
-def likeliest_level(probability: np.ndarray, occupancy: np.ndarray) -> float:
-    """Where p / (1 - s) is cut, 0.4 to 1/2: at the level for which the network itself expects the highest Dice.
-
-    A network that does not know to a voxel where a thin wall is gives several voxels less than 1/2 each, and at 1/2 the
-    wall would be lost. The best level is half the Dice to be had (Lipton et al. 2014, arXiv:1402.1892); not below 0.4,
-    for the network expects too much, and sound pieces would come out half as thick again. Shipped model, mean DSC and
-    volume over the truth's, at 1/2 and at this level: twenty defects in a head that no training saw 0.872, 0.97 and
-    0.874, 0.99; 29 in phantoms that none saw 0.899, 1.01 and 0.901, 1.04. Arguments as of `to_case`.
-    """
-    worth = probability > _WORTH
-    p, share = probability[worth], 1 - np.minimum(occupancy[worth], 0.98)
-    ratio, all_of_it = p / share, p.sum()
-
-    def expected(level: float) -> float:
-        there = ratio >= level
-        return 2 * p[there].sum() / (share[there].sum() + all_of_it) if len(p) else 1.0
-
-    return max(_LEVELS, key=expected)
-
-
-def sharpen(
-    proposal: np.ndarray,
+def brought_back(
+    model: Model,
     defective: Volume,
     probability: np.ndarray,
     seen: np.ndarray,
     grid: HeadGrid,
-    suggestions: "Suggestions",
+    suggestions: "Suggestions | None",
     *,
+    device: str = "auto",
     smallest_mm3: float = SMALLEST_MM3,
 ) -> np.ndarray:
-    """A proposal without its crumbs, its surfaces drawn towards the mirrored skull's where both agree."""
-    from .sharpening import sharpened
+    """The answer to a case on its own grid, bool (I, J, K).
 
-    pieces = postprocess(proposal, defective, smallest_mm3=smallest_mm3)
-    return sharpened(pieces, defective, probability=probability, seen=seen, grid=grid, suggestions=suggestions)
+    probability: what `infer` returned for `seen` in the cube `grid`. It is looked at closer, if the model has a network
+    for that; where there are suggestions, surfaces are drawn towards the mirrored skull's if both agree.
+    """
+    answer = Answer(probability, seen[0], grid.affine)
+    if suggestions is None:
+        return to_case(answer, defective)
+    from .sharpening import LEAST_FIT, agreement, fit_around, sharpened
+
+    fits = fit_around(answer, seen[1], grid.spacing_mm) >= LEAST_FIT
+    alike = agreement(answer, seen[1], grid.spacing_mm)
+    if model.closer is not None:
+        answer = closer_answer(model, defective, probability, grid, suggestions, counterpart=fits, device=device)
+    pieces = postprocess(to_case(answer, defective), defective, smallest_mm3=smallest_mm3)
+    if not fits:
+        return pieces
+    return sharpened(pieces, defective, answer, suggestions, alike=alike, grid=grid)
+
+
+def closer_answer(
+    model: Model,
+    defective: Volume,
+    probability: np.ndarray,
+    grid: HeadGrid,
+    suggestions: "Suggestions",
+    *,
+    counterpart: bool = True,
+    device: str = "auto",
+) -> Answer:
+    """What the second network says of a case; probability: the first answer, in the cube `grid`.
+
+    counterpart: whether structures of the other side that are missing here, too, belong to it.
+    """
+    from .closer import MIRRORED, look_closer
+    from .counterpart import counterparts
+
+    near = look_closer(defective, probability, grid, suggestions, multiple=model.closer.shape.stride)
+    if near is None:
+        return Answer(np.zeros_like(probability), np.zeros_like(probability), grid.affine)
+    answer = Answer(infer_closer(model, near.seen, device=device), near.seen[0], near.affine)
+    if not counterpart:
+        return answer
+    mirrored = near.seen[MIRRORED]
+    also = counterparts(answer.occupancy, answer.said, mirrored, 0.5 * grid.spacing_mm)
+    more = np.maximum(answer.probability, np.minimum(mirrored, 1 - answer.occupancy))
+    return replace(answer, probability=np.where(also, more, answer.probability))
+
+
+def infer_closer(model: Model, seen: np.ndarray, *, device: str = "auto") -> np.ndarray:
+    """Probability of implant in each voxel of a box, float32 (i, j, k); seen: of a CloserLook."""
+    import torch
+
+    where = _device(device)
+    network = model.closer.to(where, memory_format=torch.channels_last_3d)
+    x = torch.from_numpy(np.ascontiguousarray(seen))[None].to(where, torch.bfloat16)
+    with torch.inference_mode():
+        probability = torch.sigmoid(network(x).float()) + torch.sigmoid(network(x.flip(2)).float().flip(2))
+    return (0.5 * probability)[0, 0].cpu().numpy()
 
 
 def postprocess(proposal: np.ndarray, defective: Volume, *, smallest_mm3: float = SMALLEST_MM3) -> np.ndarray:

@@ -22,7 +22,8 @@ from ..volume import Volume
 from .cases import Strength, rotation
 from .familiar import unfamiliar
 from .grid import HeadGrid, lay_grid
-from .predict import SMALLEST_MM3, Model, infer, load_model, look, postprocess, sharpen, suggest, to_case
+from .model import Model, load_model
+from .predict import SMALLEST_MM3, brought_back, infer, look, postprocess, suggest
 
 MOST = 255  # proposals: votes are counted in bytes
 LOW_AGREEMENT = 0.93  # of those twenty, the four below had a DSC of 0.75 or less, the sixteen above of 0.87 or more
@@ -82,9 +83,9 @@ def propose(
         if not item:
             warnings = unfamiliar(seen[0], grid)
         probability = infer(found, seen, both_sides=not item, device=device)
-        mask = to_case(probability, seen[0], grid, case)
-        if suggestions is not None:
-            mask = sharpen(mask, case, probability, seen, grid, suggestions, smallest_mm3=smallest_mm3)
+        mask = brought_back(
+            found, case, probability, seen, grid, suggestions, device=device, smallest_mm3=smallest_mm3
+        )
         defects.append(case.with_mask(postprocess(mask, case, smallest_mm3=smallest_mm3)))
     return gather(case, defects, warnings=warnings, smallest_mm3=smallest_mm3)
 

@@ -17,10 +17,13 @@ from .atlas_making import AtlasRecipe, without_each
 from .bent import bend
 from .box import boxed
 from .cases import SkullPool, Strength, draw_batch
+from .closer_cases import CloserPool, draw_closer
 from .dry import as_dry_skull
 from .learner import SUGGESTIONS, ReconstructionLearner
+from .model import load_model, save_closer
 from .suggested import AGAIN, SuggestedPool, draw_suggested
 
+_FILES = {"heads", "start_from", "atlas", "closer_to"}  # names of somebody's files, which tell others nothing
 _VALIDATION_SEED, _VALIDATION_SKULLS, _VALIDATION_CASES = 990_001, 8, 16  # phantoms that no training draws
 
 
@@ -59,6 +62,9 @@ class Recipe(Params):
     moved: Strength = Field(default=AGAIN, description="how far a case with suggestions is moved at each draw")
     styles: tuple[str, ...] = STYLES
     start_from: Path | None = Field(default=None, description="weights of an earlier recipe")
+    closer_to: Path | None = Field(
+        default=None, description="weights of a network, at whose answers this one looks closer: see closer"
+    )
 
     @model_validator(mode="after")
     def _box_knows_the_vertex(self) -> "Recipe":
@@ -66,9 +72,19 @@ class Recipe(Params):
             raise ValueError("boxed is true, but suggested is 0; without an atlas a box would cut off a missing vertex")
         return self
 
+    @model_validator(mode="after")
+    def _closer_look_is_at_a_box(self) -> "Recipe":
+        if self.closer_to and (self.symmetry or self.boxed or not self.suggested):
+            raise ValueError(
+                f"closer_to is {self.closer_to}, with symmetry {self.symmetry}, boxed {self.boxed} and suggested "
+                f"{self.suggested}; a closer look needs suggestions and no mirror image: set suggested above 0, "
+                "symmetry and boxed to false"
+            )
+        return self
+
     @property
     def shape(self) -> ResidualUNetShape:
-        channels = 1 + self.symmetry + SUGGESTIONS * (self.suggested > 0)
+        channels = 1 + self.symmetry + SUGGESTIONS * (self.suggested > 0) + (self.closer_to is not None)
         return ResidualUNetShape(channels, 1, self.widths, self.blocks, self.patch)
 
 
@@ -142,6 +158,7 @@ def train_reconstruction(
         learning_rate=recipe.learning_rate,
         symmetry=recipe.symmetry,
         suggested=recipe.suggested > 0,
+        answered=recipe.closer_to is not None,
         cross_entropy=recipe.cross_entropy,
         validation=validation,
     )
@@ -175,7 +192,11 @@ def train_reconstruction(
 
 
 def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> None:
-    """Weights in half precision with what is needed to use them."""
+    """Weights in half precision with what is needed to use them; of a closer look, with those it looks closer at."""
+    unet = learner.players["unet"]
+    if recipe.closer_to is not None:
+        described = {"shape": recipe.shape.as_dict(), "recipe": recipe.model_dump(mode="json", exclude=_FILES)}
+        return save_closer(path, unet, described, first=recipe.closer_to)
     described = {
         "architecture": "residual_unet",
         "shape": recipe.shape.as_dict(),
@@ -183,20 +204,22 @@ def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> No
         "symmetry": recipe.symmetry,
         "suggested": recipe.suggested > 0,
         "boxed": recipe.boxed,
-        "recipe": recipe.model_dump(mode="json", exclude={"heads", "start_from", "atlas"}),
+        "recipe": recipe.model_dump(mode="json", exclude=_FILES),
         "trained_on": [f"{recipe.phantoms} phantoms"]
         + list(dict.fromkeys(path.stem for path in recipe.heads))
         + [f"{recipe.bent} bent heads"] * (recipe.bent > 0),
     }
-    save_weights(path, learner.players["unet"], described, storage="float16")
+    save_weights(path, unet, described, storage="float16")
 
 
 def shown_more(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights of a network that was shown fewer channels, for one with the state `own`: what is new counts 0 at first.
+    """Weights of a network that was shown fewer channels or has fewer blocks, for one with the state `own`.
 
-    The new channels are the last ones. What differs otherwise stays as it is, for `load_into` to say.
+    The new channels are the last ones, and count 0 at first; a new block of the encoder starts as in `own`, which is
+    nearly its shortcut. What differs otherwise stays as it is, for `load_into` to say.
     """
-    widened = dict(weights)
+    added = {name: weight for name, weight in own.items() if name.startswith("encoder.") and name not in weights}
+    widened = dict(weights) | added
     for name, kernel in weights.items():
         wanted = own[name].shape if name in own else kernel.shape
         if kernel.ndim == len(wanted) > 1 and kernel.shape[1] < wanted[1]:
@@ -209,11 +232,17 @@ def _batches(
     recipe: Recipe, skulls: list[SkullPool], shares: list[float], cache: Path
 ) -> Callable[[int], tuple]:
     if recipe.suggested:
-        pool = SuggestedPool(
-            skulls, shares, count=recipe.suggested, side=recipe.pool_side, seed=recipe.seed, strength=recipe.strength,
-            styles=recipe.styles, cache=cache, faces=recipe.faces,
-            atlas=None if recipe.atlas is None else without_each(load(recipe.atlas, AtlasRecipe)),
-        )  # fmt: skip
+        settings = {
+            "count": recipe.suggested, "side": recipe.pool_side, "seed": recipe.seed, "strength": recipe.strength,
+            "styles": recipe.styles, "cache": cache, "faces": recipe.faces,
+            "atlas": None if recipe.atlas is None else without_each(load(recipe.atlas, AtlasRecipe)),
+        }  # fmt: skip
+        if recipe.closer_to:
+            near = CloserPool(
+                skulls, shares, **settings, model=load_model(recipe.closer_to), multiple=recipe.shape.stride
+            )
+            return lambda index: _tensors(draw_closer(near, seed=recipe.seed, step=index, batch=recipe.batch))
+        pool = SuggestedPool(skulls, shares, **settings)
 
         def suggested(index: int) -> tuple[torch.Tensor, torch.Tensor]:
             drawn = draw_suggested(

@@ -74,6 +74,11 @@ class SuggestedPool:
         return kept(self.folder / f"{item:05d}.npz", lambda: self._make(item))
 
     def _make(self, item: int) -> np.ndarray:
+        defective, implant, atlas = self.cut(item)
+        return with_suggestions(defective, implant, self.side, atlas=atlas)
+
+    def cut(self, item: int) -> tuple[np.ndarray, np.ndarray, Atlas]:
+        """Defective skull and implant, occupancies of one cube, and the atlas that is suggested for this head."""
         rng = generator(self.seed, item, _MAKING)
         pool = self.skulls[rng.choice(len(self.skulls), p=self.chances)]
         number = int(rng.integers(len(pool)))
@@ -82,7 +87,7 @@ class SuggestedPool:
         if head and self.faces is not None and head not in self.faces:
             styles = [style for style in styles if style not in FACIAL]
         defective, implant = draw_case(skull, rng, side=len(skull), strength=self.strength, styles=styles)
-        return with_suggestions(defective, implant, self.side, atlas=atlas)
+        return defective, implant, atlas
 
 
 def with_suggestions(

@@ -34,11 +34,15 @@ class Suggestions:
 
     def on(self, grid: HeadGrid) -> np.ndarray:
         """Occupancy of the mirrored skull and of the atlas in each voxel of a cube, float32 (2, n, n, n)."""
-        nodes = 2 * np.arange(-1, (grid.side + 1) // 2 + 1) + 0.5  # the maps are smooth: every second voxel will do
-        voxels = np.stack(np.meshgrid(nodes, nodes, nodes, indexing="ij"), axis=-1).reshape(-1, 3)
-        points = voxels @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+        return self.within((grid.side,) * 3, grid.affine)
+
+    def within(self, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
+        """Occupancy of both on any grid (`shape`, `affine`), float32 (2, *shape)."""
+        nodes = [2 * np.arange(-1, (n + 1) // 2 + 1) + 0.5 for n in shape]  # the maps are smooth: every second will do
+        voxels = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, 3)
+        points = voxels @ affine[:3, :3].T + affine[:3, 3]
         shown = ((self.head.occupancy, self._in_head(points)), (self.atlas.occupancy, self._in_atlas(points)))
-        return np.stack([_along(field, place.T.reshape(3, *[len(nodes)] * 3), grid.side) for field, place in shown])
+        return np.stack([_along(field, at.T.reshape(3, *map(len, nodes)), shape) for field, at in shown])
 
     def mirrored(self, points_mm: np.ndarray) -> np.ndarray:
         """Occupancy of the mirrored and bent skull at points (N, 3), patient mm: (N,)."""
@@ -83,10 +87,10 @@ def find_suggestions(
     return Suggestions(head, bend, atlas, fit)
 
 
-def _along(field: np.ndarray, places: np.ndarray, side: int) -> np.ndarray:
-    """A field (I, J, K) in each voxel of a cube; places: (3, m, m, m), its voxels, of the nodes that `on` lays."""
+def _along(field: np.ndarray, places: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """A field (I, J, K) in each voxel of a grid; places: (3, ...), its voxels, of the nodes that `within` lays."""
     nodes = torch.from_numpy(places.astype(np.float32))
-    inside = (slice(2, 2 + side),) * 3
+    inside = tuple(slice(2, 2 + n) for n in shape)
     every = F.interpolate(nodes[None], scale_factor=2, mode="trilinear", align_corners=False)[0][:, *inside]
     size = torch.tensor(field.shape, dtype=torch.float32) - 1
     at = (2 * every.movedim(0, -1) / size - 1).flip(-1)  # grid_sample's way: -1 to 1, last axis first

@@ -26,8 +26,10 @@ from torch.nn import functional as F
 
 from ..diffusion import ddim
 from ..generators.latent_diffusion import LatentDiffusion
+from ..reconstruction.answer import Answer, to_case
 from ..reconstruction.grid import HeadGrid, lay_grid
-from ..reconstruction.predict import SMALLEST_MM3, Model, infer, load_model, look, postprocess, suggest, to_case
+from ..reconstruction.model import Model, load_model
+from ..reconstruction.predict import SMALLEST_MM3, infer, look, postprocess, suggest
 from ..reconstruction.proposals import Proposals, gather
 from ..resampling import sample
 from ..sampling import SD
@@ -81,7 +83,7 @@ def propose_conditioned(
     for item in tqdm(range(count), desc="proposals", disable=not progress):
         bone = draw_led(trained.generator, known, open_, item, seed=seed, pull=pull, steps=steps).numpy()
         missing = np.where(hole, np.clip(bone * (0.5 / trained.level) - occupancy, 0, 1), 0)
-        mask = to_case(missing, occupancy, grid, case)
+        mask = to_case(Answer(missing, occupancy, grid.affine), case)
         defects.append(case.with_mask(postprocess(mask, case, smallest_mm3=smallest_mm3)))
     return gather(case, defects, smallest_mm3=smallest_mm3)
 

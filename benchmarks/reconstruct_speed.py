@@ -126,9 +126,9 @@ def _process(command: Sequence) -> tuple[float, float, float]:
 
 def network_seconds(skull: Volume, repeats: int) -> dict[str, float]:
     """Of both networks on the case's cube and box, both sides: as they are asked, and plainly."""
-    from cranial.reconstruction.closer import look_closer
+    from cranial.reconstruction.closer import infer_closer, look_closer
     from cranial.reconstruction.model import load_model
-    from cranial.reconstruction.predict import infer, infer_closer, look, suggest
+    from cranial.reconstruction.predict import infer, look, suggest
 
     fast, plain = load_model(), plain_model()
     grid, suggestions = lay_grid(skull, fast.side), suggest(fast, skull)

@@ -1,6 +1,7 @@
 """The closer look: a second network sees the case at half the voxel size, around what the first one proposes."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ from cranial import volume
 from cranial.checkpoint import CheckpointError, load_weights
 from cranial.metrics import dice
 from cranial.nets.residual_unet import ResidualUNet, ResidualUNetShape
+from cranial.reconstruction.answer import Answer
 from cranial.reconstruction.cases import SkullPool, Strength, warp
-from cranial.reconstruction.closer import AROUND, CHANNELS, WORTH, look_closer
+from cranial.reconstruction.closer import AROUND, CHANNELS, WORTH, closer_answer, infer_closer, look_closer
 from cranial.reconstruction.closer_cases import BLOCK, CloserPool, draw_closer, less_sure
-from cranial.reconstruction.grid import lay_grid
+from cranial.reconstruction.grid import HeadGrid, lay_grid
 from cranial.reconstruction.model import Model, load_model, read_networks, save_closer
-from cranial.reconstruction.predict import brought_back, infer_closer, postprocess, reconstruct
+from cranial.reconstruction.predict import brought_back, postprocess, reconstruct
 from cranial.reconstruction.proposals import propose
 from cranial.reconstruction.recipe import Recipe, train_reconstruction
 from cranial.reconstruction.suggestions import find_suggestions
@@ -25,6 +27,7 @@ from cranial.rng import generator
 from cranial.skulls.defects import cut
 from cranial.skulls.phantom import phantom
 from cranial.skulls.splits import phantom_items
+from cranial.volume import Volume
 
 TINY = {"side": 16, "steps": 2, "batch": 1, "widths": (4, 8), "phantoms": 1, "pool_side": 32,
         "phantom_spacing_mm": 5.0, "suggested": 2, "precision": "32-true"}  # fmt: skip
@@ -133,6 +136,24 @@ def test_both_sides_are_asked(case, asked):
     model = Model(None, 64, True, {}, suggested=True, closer=network)
     flipped = infer_closer(model, np.ascontiguousarray(near.seen[:, ::-1]))
     assert np.allclose(infer_closer(model, near.seen)[::-1], flipped, atol=1e-2)
+
+
+def test_what_is_proposed_on_one_side_alone_is_missing_on_the_other_too():
+    grid = HeadGrid(48, np.diag([1.5, 1.5, 1.5, 1.0]))
+    bone, said, rest = np.zeros((3, 48, 48, 48), np.float32)
+    bone[6:42, 10:36, 10:16] = 1
+    said[30:36, 20:26, 16:34] = said[12:18, 20:26, 16:20] = 1  # a strut whole on the left, its foot on the right
+    rest[12:18, 20:26, 20:34] = 1
+    first = Answer(said, bone, grid.affine)
+    itself = SimpleNamespace(within=lambda *onto: np.stack([sample(bone, grid.affine, *onto)] * 2))
+    model, skull = Model(None, 48, True, {}, suggested=True, closer=Says(1)), Volume(bone > 0.5, grid.affine)
+    with_it, without = (
+        closer_answer(model, skull, first, grid, itself, counterpart=counterpart) for counterpart in (True, False)
+    )
+    inner = sample(rest, grid.affine, with_it.probability.shape, with_it.affine) > 0.99
+    assert with_it.probability[inner].mean() > 0.95 and without.probability[inner].mean() < 0.2
+    elsewhere = sample(rest + said, grid.affine, with_it.probability.shape, with_it.affine) == 0
+    assert np.array_equal(with_it.probability[elsewhere], without.probability[elsewhere])
 
 
 # -- what it learns from

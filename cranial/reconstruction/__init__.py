@@ -2,12 +2,14 @@
 
 grid       how is every head seen alike? (the cube of the network, laid on the head's mid-plane)
 predict    what is missing in this skull? (preprocess -> network, mirror or atlas -> postprocess)
+answer     how does what a network says become a mask on the case's grid?
 model      what does a weights file hold? (the network, how it is asked, and one that looks closer)
 proposals  how sure is it? (several reconstructions of one case, their vote, where they disagree)
 atlas      what does an average skull, bent onto this one, have that is missing?
   atlas_making  how is it made?
 suggestions  what do the other side and the atlas, bent onto this skull, show a network that asks?
 sharpening   where is a surface, if the other side says it more sharply than the network?
+counterpart  what has the other side that is missing here, though nobody proposed it?
 closer       what does a second network see from near? (half the voxel size, around the first one's answer)
   closer_cases  what does it learn from?
 box          which part of the cube must be computed? (that around the bone)

@@ -4,14 +4,17 @@ It sees a box of the same cube at half the voxel size: the skull, the first answ
 piece meets the rim, how thick its bone is and how far the mirrored skull can be trusted is told from near.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..resampling import bounding_box, box_affine, sample
 from ..volume import Volume
+from .answer import Answer
+from .counterpart import counterparts
 from .grid import HeadGrid
+from .model import Model, torch_device
 
 if TYPE_CHECKING:
     from .suggestions import Suggestions
@@ -46,6 +49,45 @@ def look_closer(
     answer = sample(probability, grid.affine, shape, affine)
     skull = sample(defective.mask, defective.affine, shape, affine)
     return CloserLook(np.concatenate([[skull, answer], suggestions.within(shape, affine)]), affine)
+
+
+def closer_answer(
+    model: Model,
+    defective: Volume,
+    first: Answer,
+    grid: HeadGrid,
+    suggestions: "Suggestions",
+    *,
+    counterpart: bool = True,
+    device: str = "auto",
+) -> Answer:
+    """What the second network says of a case; first: what the first said, in the cube `grid`.
+
+    counterpart: whether structures of the other side that are missing here, too, belong to it.
+    """
+    near = look_closer(defective, first.probability, grid, suggestions, multiple=model.closer.shape.stride)
+    if near is None:
+        return replace(first, probability=np.zeros_like(first.probability))
+    answer = Answer(infer_closer(model, near.seen, device=device), near.seen[0], near.affine)
+    if not counterpart:
+        return answer
+    proposed = Answer(first.probability[::-1], first.occupancy[::-1], first.affine)  # on the other side
+    other = np.maximum(near.seen[MIRRORED], proposed.share_on(near.seen.shape[1:], near.affine))
+    also = counterparts(answer.occupancy, answer.said, other, 0.5 * grid.spacing_mm)
+    more = np.maximum(answer.probability, np.minimum(other, 1 - answer.occupancy))
+    return replace(answer, probability=np.where(also, more, answer.probability))
+
+
+def infer_closer(model: Model, seen: np.ndarray, *, device: str = "auto") -> np.ndarray:
+    """Probability of implant in each voxel of a box, float32 (i, j, k); seen: of a CloserLook."""
+    import torch
+
+    where = torch_device(device)
+    network = model.closer.to(where, memory_format=torch.channels_last_3d)
+    x = torch.from_numpy(np.ascontiguousarray(seen))[None].to(where, torch.bfloat16)
+    with torch.inference_mode():
+        probability = torch.sigmoid(network(x).float()) + torch.sigmoid(network(x.flip(2)).float().flip(2))
+    return (0.5 * probability)[0, 0].cpu().numpy()
 
 
 def _around(part: slice, side: int, multiple: int) -> slice:

@@ -75,3 +75,18 @@ def _network(shape: Mapping[str, Any], weights: "Mapping[str, Tensor]", name: st
     network = ResidualUNet(ResidualUNetShape(**shape))
     load_into(network, weights, name=name, path=path)
     return network
+
+
+def torch_device(name: str):
+    """auto, cpu, cuda or cuda:N as torch has it. Raises ValueError for another, and for a GPU that is not there."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device is {name!r}; choose auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {name!r}, but torch sees no CUDA GPU; choose auto or cpu")
+    return device

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..volume import Volume
 from .answer import Answer, to_case
 from .grid import HeadGrid, lay_grid
-from .model import Model, load_model
+from .model import Model, load_model, torch_device
 
 if TYPE_CHECKING:
     from ..symmetry import Midplane
@@ -123,7 +123,7 @@ def infer(model: Model, seen: np.ndarray, *, both_sides: bool = True, device: st
     from .box import bone_box
     from .learner import network_input
 
-    where = _device(device)
+    where = torch_device(device)
     network = model.network.to(where, memory_format=torch.channels_last_3d)
     seen = np.asarray(seen, np.float32).reshape(-1, *seen.shape[-3:])
     box = bone_box(seen, network.shape.stride, own=seen[:2]) if model.boxed else np.s_[:, :, :]
@@ -163,52 +163,13 @@ def brought_back(
     fits = fit_around(answer, seen[1], grid.spacing_mm) >= LEAST_FIT
     alike = agreement(answer, seen[1], grid.spacing_mm)
     if model.closer is not None:
-        answer = closer_answer(model, defective, probability, grid, suggestions, counterpart=fits, device=device)
+        from .closer import closer_answer
+
+        answer = closer_answer(model, defective, answer, grid, suggestions, counterpart=fits, device=device)
     pieces = postprocess(to_case(answer, defective), defective, smallest_mm3=smallest_mm3)
     if not fits:
         return pieces
     return sharpened(pieces, defective, answer, suggestions, alike=alike, grid=grid)
-
-
-def closer_answer(
-    model: Model,
-    defective: Volume,
-    probability: np.ndarray,
-    grid: HeadGrid,
-    suggestions: "Suggestions",
-    *,
-    counterpart: bool = True,
-    device: str = "auto",
-) -> Answer:
-    """What the second network says of a case; probability: the first answer, in the cube `grid`.
-
-    counterpart: whether structures of the other side that are missing here, too, belong to it.
-    """
-    from .closer import MIRRORED, look_closer
-    from .counterpart import counterparts
-
-    near = look_closer(defective, probability, grid, suggestions, multiple=model.closer.shape.stride)
-    if near is None:
-        return Answer(np.zeros_like(probability), np.zeros_like(probability), grid.affine)
-    answer = Answer(infer_closer(model, near.seen, device=device), near.seen[0], near.affine)
-    if not counterpart:
-        return answer
-    mirrored = near.seen[MIRRORED]
-    also = counterparts(answer.occupancy, answer.said, mirrored, 0.5 * grid.spacing_mm)
-    more = np.maximum(answer.probability, np.minimum(mirrored, 1 - answer.occupancy))
-    return replace(answer, probability=np.where(also, more, answer.probability))
-
-
-def infer_closer(model: Model, seen: np.ndarray, *, device: str = "auto") -> np.ndarray:
-    """Probability of implant in each voxel of a box, float32 (i, j, k); seen: of a CloserLook."""
-    import torch
-
-    where = _device(device)
-    network = model.closer.to(where, memory_format=torch.channels_last_3d)
-    x = torch.from_numpy(np.ascontiguousarray(seen))[None].to(where, torch.bfloat16)
-    with torch.inference_mode():
-        probability = torch.sigmoid(network(x).float()) + torch.sigmoid(network(x.flip(2)).float().flip(2))
-    return (0.5 * probability)[0, 0].cpu().numpy()
 
 
 def postprocess(proposal: np.ndarray, defective: Volume, *, smallest_mm3: float = SMALLEST_MM3) -> np.ndarray:
@@ -230,17 +191,3 @@ def postprocess(proposal: np.ndarray, defective: Volume, *, smallest_mm3: float 
 
 def _unseen(share: float, step: str) -> None:
     """The Progress of who does not ask."""
-
-
-def _device(name: str):
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"device is {name!r}; choose auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {name!r}, but torch sees no CUDA GPU; choose auto or cpu")
-    return device

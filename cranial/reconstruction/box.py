@@ -45,12 +45,8 @@ def bone_box(seen: np.ndarray, multiple: int, *, own: np.ndarray | None = None) 
 
 
 def boxed(inputs: np.ndarray, targets: np.ndarray, multiple: int) -> tuple[np.ndarray, np.ndarray]:
-    """A batch (B, C, n, n, n), (B, 1, n, n, n), of which only the box is left that holds the bone of all its cases.
-
-    As at inference it ends downwards where their own bone does; but what is missing is in it.
-    """
-    seen = np.concatenate([targets, inputs], axis=1).max(axis=0)
-    box = bone_box(seen, multiple, own=seen[:3])  # missing part, skull, mirrored skull
+    """A batch (B, C, n, n, n), (B, 1, n, n, n), of which only the box is left that holds the bone of all its cases."""
+    box = bone_box(np.concatenate([inputs, targets], axis=1).max(axis=0), multiple)
     return inputs[(..., *box)], targets[(..., *box)]
 
 

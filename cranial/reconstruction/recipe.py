@@ -213,13 +213,11 @@ def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> No
 
 
 def shown_more(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights of a network that was shown fewer channels or has fewer blocks, for one with the state `own`.
+    """Weights of a network that was shown fewer channels, for one with the state `own`: what is new counts 0 at first.
 
-    The new channels are the last ones, and count 0 at first; a new block of the encoder starts as in `own`, which is
-    nearly its shortcut. What differs otherwise stays as it is, for `load_into` to say.
+    The new channels are the last ones. What differs otherwise stays as it is, for `load_into` to say.
     """
-    added = {name: weight for name, weight in own.items() if name.startswith("encoder.") and name not in weights}
-    widened = dict(weights) | added
+    widened = dict(weights)
     for name, kernel in weights.items():
         wanted = own[name].shape if name in own else kernel.shape
         if kernel.ndim == len(wanted) > 1 and kernel.shape[1] < wanted[1]:

@@ -198,16 +198,17 @@ def test_an_item_is_what_the_first_network_says_and_what_is_true_and_it_is_kept(
         pool[3]
 
 
-def test_another_first_network_has_a_pool_of_its_own(pool):
+def test_another_first_network_and_other_sides_have_pools_of_their_own(pool):
     other = Copies(2)
     other.weight += 1
-    settings = {"count": 3, "side": 96, "seed": 7, "strength": pool.strength, "styles": pool.styles}
-    again = CloserPool(pool.skulls, [1.0], **settings, cache=pool.folder.parent, model=pool.model, multiple=8)
-    assert again.folder == pool.folder
-    model = replace(pool.model, network=other)
-    assert CloserPool(pool.skulls, [1.0], **settings, cache=pool.folder.parent, model=model, multiple=8).folder != (
-        pool.folder
-    )
+
+    def folder(**changes):
+        settings = {"count": 3, "side": 96, "seed": 7, "strength": pool.strength, "styles": pool.styles,
+                    "cache": pool.folder.parent, "model": pool.model, "multiple": 8}  # fmt: skip
+        return CloserPool(pool.skulls, [1.0], **settings | changes).folder
+
+    assert folder() == pool.folder
+    assert len({folder(), folder(model=replace(pool.model, network=other)), folder(multiple=16)}) == 3
 
 
 def test_a_draw_is_a_block_of_a_case_and_the_same_for_the_same_step(pool):

@@ -35,7 +35,7 @@ class CloserPool(SuggestedPool):
     def __init__(self, *args, model: Model, multiple: int, cache: Path, **settings) -> None:
         super().__init__(*args, cache=cache, **settings)
         self.model, self.multiple = model, multiple
-        told = self.folder.name.encode()
+        told = f"{self.folder.name} {multiple}".encode()
         for weight in model.network.state_dict().values():
             told = zlib.crc32(weight.float().numpy().tobytes(), zlib.crc32(told)).to_bytes(4, "big")
         self.folder = Path(cache) / f"closer-{zlib.crc32(told):08x}"

@@ -286,3 +286,13 @@ def test_a_recipe_of_a_closer_look_needs_suggestions_and_no_mirror_image(wrong):
     settings = {**TINY, "symmetry": False, "closer_to": "model.safetensors", **wrong}
     with pytest.raises(ValueError, match="closer look needs suggestions and no mirror image|without an atlas a box"):
         Recipe(**settings)
+
+
+@pytest.mark.parametrize("wrong", [{"side": 32}, {"suggested": 0}])
+def test_a_first_network_for_other_cases_is_refused(first, tmp_path, wrong):
+    if "suggested" in wrong:
+        train_reconstruction(Recipe(**TINY | wrong), tmp_path / "plain", progress=False, validate_every=None)
+        first, wrong = tmp_path / "plain" / "model.safetensors", {}
+    recipe = Recipe(**TINY | {"symmetry": False, "closer_to": first} | wrong)
+    with pytest.raises(ValueError, match="name one with suggestions, and its side"):
+        train_reconstruction(recipe, tmp_path / "run", progress=False, validate_every=None)

@@ -11,15 +11,12 @@ import numpy as np
 
 from ..resampling import sample
 from ..rng import generator
-from ..symmetry import find_midplane
 from ..volume import Volume
 from .cases import EDGE_MM
 from .closer import CHANNELS, look_closer
-from .grid import lay_grid
 from .model import Model
 from .predict import infer, look
-from .suggested import UNSEEN, SuggestedPool
-from .suggestions import find_suggestions
+from .suggested import UNSEEN, SuggestedPool, found_in
 
 BLOCK = 96  # voxels of a block that is learnt from, at most, along each axis
 _UNSURE = (0.2, 0.3)  # standard deviations: of the log of what log-odds of the first answer are multiplied with; added
@@ -45,12 +42,10 @@ class CloserPool(SuggestedPool):
         n = len(defective)
         affine = np.diag([*[EDGE_MM / n] * 3, 1.0])
         skull, nothing = Volume(defective > 0.5, affine), np.zeros((CHANNELS + 1, *[4 * self.multiple] * 3), np.uint8)
-        try:
-            midplane = find_midplane(skull)
-            grid = lay_grid(skull, self.model.side, midplane=midplane)
-            suggestions = find_suggestions(skull, midplane=midplane, atlas=atlas)
-        except ValueError:  # too little was scanned: there is nothing to look at
+        found = found_in(skull, self.model.side, atlas=atlas)
+        if found is None:
             return nothing
+        grid, suggestions = found
         probability = infer(self.model, look(self.model, skull, grid, suggestions), device="cpu")
         near = look_closer(skull, probability, grid, suggestions, multiple=self.multiple)
         if near is None:

@@ -20,7 +20,7 @@ from .cases import SkullPool, Strength, draw_batch
 from .closer_cases import CloserPool, draw_closer
 from .dry import as_dry_skull
 from .learner import SUGGESTIONS, ReconstructionLearner
-from .model import load_model, save_closer
+from .model import Model, load_model, save_closer
 from .suggested import AGAIN, SuggestedPool, draw_suggested
 
 _FILES = {"heads", "start_from", "atlas", "closer_to"}  # names of somebody's files, which tell others nothing
@@ -236,9 +236,7 @@ def _batches(
             "atlas": None if recipe.atlas is None else without_each(load(recipe.atlas, AtlasRecipe)),
         }  # fmt: skip
         if recipe.closer_to:
-            near = CloserPool(
-                skulls, shares, **settings, model=load_model(recipe.closer_to), multiple=recipe.shape.stride
-            )
+            near = CloserPool(skulls, shares, **settings, model=_first(recipe), multiple=recipe.shape.stride)
             return lambda index: _tensors(draw_closer(near, seed=recipe.seed, step=index, batch=recipe.batch))
         pool = SuggestedPool(skulls, shares, **settings)
 
@@ -265,6 +263,17 @@ def _batches(
         )
 
     return batch
+
+
+def _first(recipe: Recipe) -> Model:
+    """The network at whose answers a recipe looks closer; ValueError where it is not one for the recipe's cases."""
+    model = load_model(recipe.closer_to)
+    if not model.suggested or model.side != recipe.side:
+        raise ValueError(
+            f"closer_to is {recipe.closer_to}, side is {recipe.side}; that network has side {model.side} and is shown "
+            f"{'suggestions' if model.suggested else 'no suggestions'}: name one with suggestions, and its side"
+        )
+    return model
 
 
 def _phantom_pool(recipe: Recipe, count: int, seed: int, cache: Path | None) -> SkullPool:

@@ -21,7 +21,7 @@ from .atlas import Atlas, load_atlas
 from .cases import EDGE_MM, SkullPool, Strength, draw_case, kept, resampled
 from .grid import HeadGrid, lay_grid
 from .learner import SUGGESTIONS
-from .suggestions import find_suggestions
+from .suggestions import Suggestions, find_suggestions
 
 CHANNELS = 2 + SUGGESTIONS  # defective skull, implant, mirrored skull, atlas
 FACIAL = ("bilateral", "frontoorbital")  # styles that take orbits, nose or cheeks
@@ -102,15 +102,22 @@ def with_suggestions(
     affine = np.diag([spacing, spacing, spacing, 1.0])
     skull = Volume(defective > 0.5, affine)
     own = HeadGrid(n, affine)
-    try:
-        midplane = find_midplane(skull)
-        grid, found = lay_grid(skull, side, midplane=midplane), find_suggestions(skull, midplane=midplane, atlas=atlas)
-    except ValueError:
+    found = found_in(skull, side, atlas=atlas)
+    if found is None:
         grid, suggested = own.at(side), np.zeros((SUGGESTIONS, side, side, side), np.float32)
     else:
-        suggested = found.on(grid)
+        grid, suggested = found[0], found[1].on(found[0])
     seen = [sample(occupancy, affine, (side,) * 3, grid.affine) for occupancy in (defective, implant)]
     return np.rint(255 * np.clip(np.stack([*seen, *suggested]), 0, 1)).astype(np.uint8)
+
+
+def found_in(skull: Volume, side: int, *, atlas: Atlas | None = None) -> tuple[HeadGrid, Suggestions] | None:
+    """The cube around a skull and what is suggested for it; None for one of which too little was scanned."""
+    try:
+        midplane = find_midplane(skull)
+        return lay_grid(skull, side, midplane=midplane), find_suggestions(skull, midplane=midplane, atlas=atlas)
+    except ValueError:
+        return None
 
 
 def draw_suggested(

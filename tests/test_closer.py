@@ -263,6 +263,19 @@ def test_a_recipe_trains_one_that_reconstructs_with_the_first(case, first, tmp_p
     assert len(propose(case.defective, count=2, seed=0, model=model, progress=False).defects) == 2
 
 
+def test_a_closer_look_starts_from_an_earlier_one(first, tmp_path):
+    recipe = Recipe(**TINY | {"symmetry": False, "closer_to": first, "pool_side": 48})
+    train_reconstruction(recipe, tmp_path / "one", cache=tmp_path, progress=False, validate_every=None)
+    on = recipe.model_copy(
+        update={"start_from": tmp_path / "one/model.safetensors", "steps": 1, "learning_rate": 1e-12}
+    )
+    train_reconstruction(on, tmp_path / "two", cache=tmp_path, progress=False, validate_every=None)
+    one, two = (read_networks(tmp_path / name / "model.safetensors")[1] for name in ("one", "two"))
+    assert all(torch.equal(*pair) for pair in zip(one.parameters(), two.parameters(), strict=True))
+    with pytest.raises(ValueError, match="no network in it looks closer; name weights of such a recipe"):
+        train_reconstruction(on.model_copy(update={"start_from": first}), tmp_path / "three", cache=tmp_path)
+
+
 def test_a_second_closer_look_takes_the_place_of_the_first(first, tmp_path):
     path = tmp_path / "pair.safetensors"
     for value in (0.0, 1.0):

@@ -59,6 +59,13 @@ def test_the_shape_survives_a_round_trip_through_json():
     assert ResidualUNetShape(**json.loads(json.dumps(shape.as_dict()))) == shape
 
 
+@pytest.mark.parametrize(("wide", "groups"), [(False, [8, 8, 8, 8, 8]), (True, [2, 4, 6, 2, 4])])
+def test_norms_are_of_at_most_8_groups_or_of_16_channels_each(wide, groups):
+    network = ResidualUNet(ResidualUNetShape(1, 1, (32, 64, 96), wide_groups=wide))
+    norms = [module.num_groups for module in network.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert sorted(norms) == sorted(groups)
+
+
 def test_a_side_that_does_not_divide_is_refused():
     network = ResidualUNet(ResidualUNetShape(1, 1, (4, 8), 1, 2))
     with pytest.raises(ValueError, match="not divisible by the network's stride 4"):

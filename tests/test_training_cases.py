@@ -15,6 +15,7 @@ from cranial.reconstruction.cases import SkullPool, Strength, draw_batch, draw_c
 from cranial.reconstruction.dry import as_dry_skull
 from cranial.reconstruction.learner import ReconstructionLearner, network_input, soft_dice_loss
 from cranial.reconstruction.recipe import Recipe, pools, train_reconstruction
+from cranial.reconstruction.thin_walls import with_thin_walls
 from cranial.rng import generator
 from cranial.skulls.phantom import phantom
 
@@ -158,6 +159,35 @@ def test_a_recipe_shows_its_dry_heads_as_often_as_it_says(tmp_path):
         pools(recipe.model_copy(update={"heads": ()}))
     with pytest.raises(ValueError, match="faces names two; name heads of the recipe by their file stems"):
         pools(recipe.model_copy(update={"faces": ("one", "two")}))
+
+
+def test_thin_walls_only_add_bone_and_only_in_the_face():
+    dry = np.zeros((64, 64, 64), np.uint8)
+    dry[20:44, 10:14, 30:44] = 200  # something of a forehead
+    walled = with_thin_walls(dry, generator(3, 0))
+    more = np.argwhere(walled > dry)
+    assert (walled >= dry).all() and walled.dtype == np.uint8 and 300 < len(more) < 6000
+    assert more.min(axis=0).tolist() >= [19, 6, 20] and more.max(axis=0).tolist() <= [45, 29, 48]
+    assert np.array_equal(walled, with_thin_walls(dry, generator(3, 0)))
+    assert not np.array_equal(walled, with_thin_walls(dry, generator(3, 1)))
+
+
+def test_thin_walls_are_the_same_in_a_finer_cube():
+    def drawn(n):
+        return with_thin_walls(np.zeros((n, n, n), np.uint8), generator(3, 2)).astype(float) / 255
+
+    coarse, fine = drawn(64), drawn(128).reshape(64, 2, 64, 2, 64, 2).mean(axis=(1, 3, 5))
+    assert np.corrcoef(coarse.ravel(), fine.ravel())[0, 1] > 0.85
+
+
+def test_a_dry_head_is_shown_with_as_many_faces_as_a_recipe_says(tmp_path):
+    volume.write(phantom(1, spacing_mm=5.0), tmp_path / "one.nrrd")
+    named = {"heads": [tmp_path / "one.nrrd"], "dry": ["one"], "thin_walls": 3}
+    (real, dry), _ = pools(Recipe(side=16, steps=1, phantoms=0, pool_side=64, seed=7, **named))
+    assert dry.heads == ("one",) * 3
+    bare = as_dry_skull(real.occupancy[0])
+    assert np.array_equal(dry.occupancy[2], with_thin_walls(bare, generator(7, 2)))
+    assert (dry.occupancy >= bare).all() and not np.array_equal(dry.occupancy[0], dry.occupancy[1])
 
 
 # -- what is taught

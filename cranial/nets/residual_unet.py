@@ -5,20 +5,30 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .blocks import NetShape, ResidualBlock, check_sides, from_patches, to_patches
+from .blocks import (
+    NetShape,
+    ResidualBlock,
+    at_most_8_groups,
+    check_sides,
+    from_patches,
+    groups_of_16,
+    to_patches,
+)
 
 
 @dataclass(frozen=True)
 class ResidualUNetShape(NetShape):
     """in_channels, out_channels; widths: channels at each level, each level at half the resolution of the one before;
     blocks: residual blocks per level of the encoder; patch: edge of the voxel block the first level sees as one
-    position. patch 1 is the study's network; 2 costs an eighth of it and still predicts every voxel."""
+    position. patch 1 is the study's network; 2 costs an eighth of it and still predicts every voxel. wide_groups: norms
+    in groups of 16 channels instead of at most 8 groups, which is quicker on a CPU."""
 
     in_channels: int = 1
     out_channels: int = 1
     widths: tuple[int, ...] = (16, 32, 64, 128, 256)
     blocks: int = 1
     patch: int = 1
+    wide_groups: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -43,16 +53,17 @@ class ResidualUNet(nn.Module):
         super().__init__()
         self.shape = shape
         widths, cells = shape.widths, shape.patch**3
+        groups = groups_of_16 if shape.wide_groups else at_most_8_groups
         self.encoder = nn.ModuleList()
         channels = shape.in_channels * cells
         for level, width in enumerate(widths):
-            blocks = [ResidualBlock(channels, width, stride=1 if level == 0 else 2)]
-            blocks += [ResidualBlock(width, width) for _ in range(shape.blocks - 1)]
+            blocks = [ResidualBlock(channels, width, stride=1 if level == 0 else 2, groups=groups(width))]
+            blocks += [ResidualBlock(width, width, groups=groups(width)) for _ in range(shape.blocks - 1)]
             self.encoder.append(nn.Sequential(*blocks))
             channels = width
         pairs = list(zip(widths[-2::-1], widths[:0:-1], strict=True))
         self.lift = nn.ModuleList(nn.Conv3d(deeper, width, 1) for width, deeper in pairs)
-        self.decoder = nn.ModuleList(ResidualBlock(width, width) for width, _ in pairs)
+        self.decoder = nn.ModuleList(ResidualBlock(width, width, groups=groups(width)) for width, _ in pairs)
         self.head = nn.Conv3d(
             widths[0], shape.out_channels * cells, 3 if shape.patch > 1 else 1, padding=1 if shape.patch > 1 else 0
         )

@@ -17,6 +17,8 @@ familiar   is this head like those the network learnt from?
 cases      what does the network learn from? (warped, cut and spoiled skulls, on the fly)
 suggested  what does a network learn from that is shown suggestions? (cases made once, moved at every draw)
 bent       what do few real heads look like in the shapes of others?
+dry        what does a head look like without jaw and neck?
+thin_walls   and with the thin walls of the inner face that a scan of a living head loses?
 learner    what is it taught? (loss, turns)
 recipe     how was a model made? (a YAML, and the call that trains it)
 mix        what does a network learn from given cases, real or synthetic, and geometric augmentation?

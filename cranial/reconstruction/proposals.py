@@ -4,7 +4,7 @@ The first is the plain one. Each other sees the head in a cube turned, shifted a
 mirror. How the cube lies means nothing, so what the answer owes to it is doubt. It is not all the doubt there is: what
 the network never learnt, all proposals lack alike. Measured with the shipped model on twenty defects of all styles, cut
 into a head that no training saw (arothron_human, five proposals each): agreement goes with DSC (correlation 0.84);
-the vote is hardly better than the first proposal (mean DSC 0.886 and 0.885), for 31 % of what is wrong with a vote lies
+the vote is hardly better than the first proposal (mean DSC 0.886 both), for 31 % of what is wrong with a vote lies
 where proposals differ, and the rest where they do not.
 """
 

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from ..checkpoint import load_into, load_weights, save_weights
 from ..config import Params, load
 from ..nets.residual_unet import ResidualUNetShape
+from ..rng import generator
 from ..skulls.defects import STYLES
 from ..train import TrainResult, load_players, train
 from .atlas_making import AtlasRecipe, without_each
@@ -20,8 +21,9 @@ from .cases import SkullPool, Strength, draw_batch
 from .closer_cases import CloserPool, draw_closer
 from .dry import as_dry_skull
 from .learner import SUGGESTIONS, ReconstructionLearner
-from .model import Model, load_model, save_closer
+from .model import Model, load_model, read_networks, save_closer
 from .suggested import AGAIN, SuggestedPool, draw_suggested
+from .thin_walls import with_thin_walls
 
 _FILES = {"heads", "start_from", "atlas", "closer_to"}  # names of somebody's files, which tell others nothing
 _VALIDATION_SEED, _VALIDATION_SKULLS, _VALIDATION_CASES = 990_001, 8, 16  # phantoms that no training draws
@@ -40,6 +42,7 @@ class Recipe(Params):
     widths: tuple[int, ...] = (24, 64, 128, 192)
     blocks: int = Field(default=1, gt=0)
     patch: int = Field(default=2, gt=0)
+    wide_groups: bool = Field(default=False, description="norms in groups of 16 channels: quicker on a CPU")
     symmetry: bool = True
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     phantoms: int = Field(default=100, ge=0)
@@ -51,6 +54,9 @@ class Recipe(Params):
     bent_share: float = Field(default=0.8, ge=0, le=1, description="share of the cases from real skulls that are bent")
     dry: tuple[str, ...] = Field(default=(), description="heads, by name, shown as dry skulls too: no jaw, no neck")
     dry_share: float = Field(default=0.25, ge=0, le=1, description="share of the cases from real skulls that are dry")
+    thin_walls: int = Field(
+        default=0, ge=0, description="times that each dry head is there, with other thin walls in its face; 0: as it is"
+    )
     pool_side: int = Field(default=128, ge=16)
     suggested: int = Field(default=0, ge=0, description="cases with suggestions, made once; 0: none, and none shown")
     atlas: Path | None = Field(default=None, description="recipe of the atlas, for one without each head that is in it")
@@ -85,7 +91,7 @@ class Recipe(Params):
     @property
     def shape(self) -> ResidualUNetShape:
         channels = 1 + self.symmetry + SUGGESTIONS * (self.suggested > 0) + (self.closer_to is not None)
-        return ResidualUNetShape(channels, 1, self.widths, self.blocks, self.patch)
+        return ResidualUNetShape(channels, 1, self.widths, self.blocks, self.patch, self.wide_groups)
 
 
 def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool], list[float]]:
@@ -121,7 +127,7 @@ def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool]
         found.append(SkullPool(bent, [names[item % len(names)] for item in range(recipe.bent)]))
         shares.append(real * recipe.bent_share)
     if recipe.dry:
-        found.append(SkullPool(np.stack([as_dry_skull(heads[names.index(name)]) for name in recipe.dry]), recipe.dry))
+        found.append(_dry_pool(recipe, {name: heads[names.index(name)] for name in recipe.dry}))
         shares.append(all_real - real)
     return found, shares
 
@@ -163,8 +169,7 @@ def train_reconstruction(
         validation=validation,
     )
     if recipe.start_from is not None:
-        weights, _ = load_weights(recipe.start_from)
-        unet = learner.players["unet"]
+        unet, weights = learner.players["unet"], _earlier(recipe.start_from, closer=recipe.closer_to is not None)
         load_into(unet, shown_more(weights, unet.state_dict()), name="unet", path=recipe.start_from)
     result = train(
         learner,
@@ -265,6 +270,16 @@ def _batches(
     return batch
 
 
+def _earlier(path: Path, *, closer: bool) -> Mapping[str, torch.Tensor]:
+    """Weights to start from; closer: of the network that looks closer. Raises ValueError if there is none in the file."""
+    if not closer:
+        return load_weights(path)[0]
+    near = read_networks(path)[1]
+    if near is None:
+        raise ValueError(f"start_from is {path}, and no network in it looks closer; name weights of such a recipe")
+    return near.state_dict()
+
+
 def _first(recipe: Recipe) -> Model:
     """The network at whose answers a recipe looks closer; ValueError where it is not one for the recipe's cases."""
     model = load_model(recipe.closer_to)
@@ -274,6 +289,15 @@ def _first(recipe: Recipe) -> Model:
             f"{'suggestions' if model.suggested else 'no suggestions'}: name one with suggestions, and its side"
         )
     return model
+
+
+def _dry_pool(recipe: Recipe, heads: Mapping[str, np.ndarray]) -> SkullPool:
+    dry = {name: as_dry_skull(head) for name, head in heads.items()}
+    if not recipe.thin_walls:
+        return SkullPool(np.stack(list(dry.values())), tuple(dry))
+    drawn = [(name, item) for name in dry for item in range(recipe.thin_walls)]
+    walled = [with_thin_walls(dry[name], generator(recipe.seed, item)) for name, item in drawn]
+    return SkullPool(np.stack(walled), [name for name, _ in drawn])
 
 
 def _phantom_pool(recipe: Recipe, count: int, seed: int, cache: Path | None) -> SkullPool:

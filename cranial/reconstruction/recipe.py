@@ -271,7 +271,7 @@ def _batches(
 
 
 def _earlier(path: Path, *, closer: bool) -> Mapping[str, torch.Tensor]:
-    """Weights to start from; closer: of the network that looks closer. Raises ValueError if there is none in the file."""
+    """Weights to start from; closer: those of the one that looks closer. Raises ValueError where the file has none."""
     if not closer:
         return load_weights(path)[0]
     near = read_networks(path)[1]

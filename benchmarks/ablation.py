@@ -20,7 +20,8 @@ from cranial import report, volume
 from cranial.config import load
 from cranial.reconstruction import load_model
 from cranial.reconstruction.cases import Strength
-from cranial.reconstruction.recipe import Recipe, train_reconstruction
+from cranial.reconstruction.recipe import Recipe
+from cranial.reconstruction.training import train_reconstruction
 from cranial.rng import generator
 from cranial.skulls.defects import STYLES, cut
 

@@ -20,8 +20,9 @@ from cranial.reconstruction.grid import HeadGrid, lay_grid
 from cranial.reconstruction.model import Model, load_model, read_networks, save_closer
 from cranial.reconstruction.predict import brought_back, postprocess, reconstruct
 from cranial.reconstruction.proposals import propose
-from cranial.reconstruction.recipe import Recipe, train_reconstruction
+from cranial.reconstruction.recipe import Recipe
 from cranial.reconstruction.suggestions import find_suggestions
+from cranial.reconstruction.training import train_reconstruction
 from cranial.resampling import sample
 from cranial.rng import generator
 from cranial.skulls.defects import cut

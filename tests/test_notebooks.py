@@ -99,7 +99,8 @@ def test_the_paper_recipe_is_one_that_training_takes():
 def untrained(tmp_path_factory) -> Path:
     """Weights that know nothing: what they propose is not the question here."""
     from cranial.reconstruction.learner import ReconstructionLearner
-    from cranial.reconstruction.recipe import Recipe, save_model
+    from cranial.reconstruction.recipe import Recipe
+    from cranial.reconstruction.training import save_model
 
     recipe = Recipe(side=16, steps=1, widths=(4, 8), patch=2)
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"

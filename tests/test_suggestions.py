@@ -13,9 +13,10 @@ from cranial.reconstruction.cases import SkullPool, Strength
 from cranial.reconstruction.grid import HeadGrid, lay_grid
 from cranial.reconstruction.learner import ReconstructionLearner, network_input
 from cranial.reconstruction.predict import infer, look, suggest
-from cranial.reconstruction.recipe import Recipe, shown_more, train_reconstruction
+from cranial.reconstruction.recipe import Recipe
 from cranial.reconstruction.suggested import CHANNELS, SuggestedPool, draw_suggested, with_suggestions
 from cranial.reconstruction.suggestions import find_suggestions
+from cranial.reconstruction.training import shown_more, train_reconstruction
 from cranial.skulls.defects import cut
 from cranial.skulls.phantom import phantom
 from cranial.skulls.splits import phantom_items

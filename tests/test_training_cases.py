@@ -14,8 +14,9 @@ from cranial.reconstruction import load_model
 from cranial.reconstruction.cases import SkullPool, Strength, draw_batch, draw_case, spoil, warp
 from cranial.reconstruction.dry import as_dry_skull
 from cranial.reconstruction.learner import ReconstructionLearner, network_input, soft_dice_loss
-from cranial.reconstruction.recipe import Recipe, pools, train_reconstruction
+from cranial.reconstruction.recipe import Recipe, pools
 from cranial.reconstruction.thin_walls import with_thin_walls
+from cranial.reconstruction.training import train_reconstruction
 from cranial.rng import generator
 from cranial.skulls.phantom import phantom
 

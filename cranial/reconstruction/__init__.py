@@ -20,7 +20,8 @@ bent       what do few real heads look like in the shapes of others?
 dry        what does a head look like without jaw and neck?
 thin_walls   and with the thin walls of the inner face that a scan of a living head loses?
 learner    what is it taught? (loss, turns)
-recipe     how was a model made? (a YAML, and the call that trains it)
+recipe     how was a model made? (a YAML, and the skulls that it names)
+  training   and which call trains it? (it resumes, and ends with a weights file)
 mix        what does a network learn from given cases, real or synthetic, and geometric augmentation?
 """
 

@@ -2,7 +2,6 @@
 
 descent    one iteration of deformable registration: loss, gradient and update in one pass
 warp       several channels through one displacement field
-epilogue   what follows a convolution: norm, sum and activation in one pass
 geometry   flips, crop, affine and speckle composed into one resample of labels
 threads    which thread works on which planes?
 

@@ -8,10 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ..kernels.epilogue import add_leaky, norm_leaky
-
-_SLOPE = 0.01  # of the leaky ReLU
-
 
 class NetShape:
     """What the frozen dataclass of a network's settings can do; Shape(**d) gives back what as_dict() gave."""
@@ -64,12 +60,8 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(x)
-        if isinstance(self.norm, nn.GroupNorm):
-            y = norm_leaky(y, self.norm.num_groups, self.norm.weight, self.norm.bias, eps=self.norm.eps, slope=_SLOPE)
-        else:
-            y = F.leaky_relu(y, _SLOPE, inplace=True)
-        return add_leaky(self.conv2(y), self.shortcut(x), slope=_SLOPE)
+        y = F.leaky_relu(self.norm(self.conv1(x)), 0.01, inplace=True)
+        return F.leaky_relu(self.conv2(y) + self.shortcut(x), 0.01, inplace=True)
 
 
 def at_most_8_groups(channels: int) -> int:

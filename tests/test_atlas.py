@@ -122,6 +122,24 @@ def test_a_recipe_without_skulls_is_refused():
         make_atlas(AtlasRecipe())
 
 
+def test_thin_walls_are_drawn_into_the_faces_that_a_recipe_names(tmp_path):
+    skull = phantom(3, spacing_mm=3.0, mandible=False)
+    volume.write(skull, tmp_path / "one.nrrd")
+    recipe = AtlasRecipe(heads=[tmp_path / "one.nrrd"], side=64, rounds=1)
+    plain, walled = (
+        make_atlas(recipe.model_copy(update={"thin_walls": names}), progress=False).occupancy
+        for names in ((), ("one",))
+    )
+    front = walled[16:48, :32].sum() - plain[16:48, :32].sum()
+    everywhere = walled.sum() - plain.sum()
+    assert front > 0.03 * plain.sum(), "bone, in front and in the middle"
+    assert abs(everywhere - front) < 0.015 * plain.sum(), "and next to nothing elsewhere"
+    assert np.array_equal(without_each(recipe.model_copy(update={"thin_walls": ("one",)}))("").occupancy,
+                          load_atlas().occupancy)
+    with pytest.raises(ValueError, match="thin_walls names two; name heads of the recipe by their file stems"):
+        make_atlas(recipe.model_copy(update={"thin_walls": ("two",)}))
+
+
 def test_a_model_for_the_atlas_is_refused(skulls):
     with pytest.raises(ValueError, match="method atlas uses no model"):
         reconstruct(skulls[0], method="atlas", model="weights.safetensors")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cranial.reconstruction.counterpart import APART_MM, LEAST_MM3, counterparts
+from cranial.reconstruction.counterpart import APART_MM, LEAST_MM3, LEAST_PROBABILITY, counterparts
 
 N = 48
 
@@ -21,15 +21,22 @@ def bar(x0=10, x1=38):
     return found
 
 
+def found_in(skull, said, other, probability=0.5):
+    """With a network that gives every voxel this probability, in voxels of 1 mm."""
+    return counterparts(skull.astype(float), said, np.full(said.shape, probability), other.astype(float), 1.0)
+
+
 def test_a_structure_of_the_other_side_beside_what_is_proposed_is_missing_too():
     other = plate() | bar()
     skull = plate() | (bar() & (np.arange(N) < 12)[:, None, None])
     said = bar() & ((np.arange(N) >= 12) & (np.arange(N) < 20))[:, None, None]
-    found = counterparts(skull.astype(float), said, other.astype(float), 1.0)
+    found = found_in(skull, said, other)
     missing = other & ~skull & ~said
     assert (found & missing).sum() > 0.95 * missing.sum() and not (found & ~missing).any()
-    far = counterparts(skull.astype(float), np.roll(said, 20, axis=1), other.astype(float), 1.0)
+    far = found_in(skull, np.roll(said, 20, axis=1), other)
     assert not far.any(), "nothing is proposed beside it"
+    assert not found_in(skull, said, other, 0.99 * LEAST_PROBABILITY).any(), "the network all but rules it out"
+    assert np.array_equal(found_in(skull, said, other, 1.01 * LEAST_PROBABILITY), found)
 
 
 def test_a_surface_that_lies_otherwise_on_the_other_side_is_no_structure():
@@ -37,7 +44,7 @@ def test_a_surface_that_lies_otherwise_on_the_other_side_is_no_structure():
     said = np.zeros_like(skull)
     said[16:32, 16:32, 20:28] = True
     skull &= ~said
-    assert not counterparts(skull.astype(float), said, other.astype(float), 1.0).any()
+    assert not found_in(skull, said, other).any()
 
 
 def test_a_crumb_of_the_other_side_is_none_either():
@@ -46,9 +53,9 @@ def test_a_crumb_of_the_other_side_is_none_either():
     other = plate() | said
     other[20:26, 20:26, 31:38] = True
     assert 6 * 6 * 7 < LEAST_MM3 < 6 * 6 * 13
-    assert not counterparts(skull.astype(float), said, other.astype(float), 1.0).any()
+    assert not found_in(skull, said, other).any()
     other[20:26, 20:26, 31:44] = True
-    assert counterparts(skull.astype(float), said, other.astype(float), 1.0).any()
+    assert found_in(skull, said, other).any()
 
 
 def test_a_mirrored_skull_that_does_not_fit_around_has_no_say():
@@ -56,4 +63,4 @@ def test_a_mirrored_skull_that_does_not_fit_around_has_no_say():
     skull = plate() | (bar() & (np.arange(N) < 12)[:, None, None])
     said = bar() & ((np.arange(N) >= 12) & (np.arange(N) < 20))[:, None, None]
     elsewhere = np.roll(skull & ~bar(), 7, axis=2) | (skull & bar())
-    assert not counterparts(elsewhere.astype(float), said, other.astype(float), 1.0).any()
+    assert not found_in(elsewhere, said, other).any()

@@ -14,9 +14,10 @@ from cranial.reconstruction.grid import HeadGrid, lay_grid
 from cranial.reconstruction.learner import ReconstructionLearner, network_input
 from cranial.reconstruction.predict import infer, look, suggest
 from cranial.reconstruction.recipe import Recipe
-from cranial.reconstruction.suggested import CHANNELS, SuggestedPool, draw_suggested, with_suggestions
+from cranial.reconstruction.suggested import CHANNELS, SuggestedPool, anothers, draw_suggested, with_suggestions
 from cranial.reconstruction.suggestions import find_suggestions
 from cranial.reconstruction.training import shown_more, train_reconstruction
+from cranial.rng import generator
 from cranial.skulls.defects import cut
 from cranial.skulls.phantom import phantom
 from cranial.skulls.splits import phantom_items
@@ -116,6 +117,30 @@ def test_a_head_is_suggested_the_atlas_that_was_made_without_it(skulls, tmp_path
     empty = {not pool[item][3].any() for item in range(6)}
     assert empty == {True, False}, "each of the two was drawn, with its own atlas"
     assert pool_of([named], tmp_path).folder != pool.folder, "another atlas, another folder"
+
+
+def test_a_head_with_a_face_is_shown_the_whole_atlas_bent_as_often_as_a_recipe_says(skulls, tmp_path):
+    whole = load_atlas()
+    nothing = Atlas(np.zeros_like(whole.occupancy), whole.affine, {})
+    named = SkullPool(skulls[0].occupancy, ["faced", "faceless"])
+
+    def shown(own_face):
+        pool = pool_of([named], tmp_path, count=12, atlas=lambda head: nothing, faces=["faced"], own_face=own_face)
+        return [pool.cut(item)[2] for item in range(12)]
+
+    assert all(atlas is nothing for atlas in shown(0.0))
+    always, half = shown(1.0), shown(0.5)
+    seen, some = ([atlas for atlas in atlases if atlas is not nothing] for atlases in (always, half))
+    assert 0 < len(some) < len(seen) < 12, "half of the one head's; and of the other's, which has no face, none"
+    for atlas in seen:
+        assert 0.7 < dice(atlas.occupancy > 0.5, whole.occupancy > 0.5) < 0.99, "like it, and not the same"
+    folders = {pool_of([named], tmp_path, faces=["faced"], own_face=share).folder for share in (0.0, 0.5, 1.0)}
+    assert len(folders) == 3
+
+
+def test_another_heads_atlas_comes_from_its_numbers_alone():
+    one, same, other = (anothers(load_atlas(), generator(3, item)).occupancy for item in (0, 0, 1))
+    assert np.array_equal(one, same) and not np.array_equal(one, other)
 
 
 def test_a_facial_defect_is_cut_into_phantoms_and_heads_with_a_face_alone(skulls, tmp_path, monkeypatch):

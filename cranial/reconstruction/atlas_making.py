@@ -6,6 +6,7 @@ from them would take the face out of the mean.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,13 +22,16 @@ from ..config import Params
 from ..kernels.warp import warp
 from ..registration.fields import invert
 from ..registration.view import known
+from ..rng import generator
 from ..skulls.phantom import phantom
 from ..volume import Volume
 from .atlas import Atlas, fit_atlas, load_atlas
 from .grid import lay_grid
+from .thin_walls import with_thin_walls
 
 _FIELD_SIDE = 64
 _NEAR_MM = 5.0
+_DRAWS = 16  # of walls, whose mean a head gets
 _SHOWN_BY = 0.3  # least share of the skulls, by weight, whose scans must reach a place
 
 
@@ -39,22 +43,33 @@ class AtlasRecipe(Params):
     phantom_seed: int = Field(default=0, ge=0)
     phantom_spacing_mm: float = Field(default=1.5, gt=0, le=8)
     head_weight: float = Field(default=1.0, gt=0, description="of a real skull; a phantom's is 1")
+    thin_walls: tuple[str, ...] = Field(default=(), description="heads, by name, in whose faces such walls are drawn")
     side: int = Field(default=128, ge=32, multiple_of=2, description="voxels along each edge of the atlas")
     rounds: int = Field(default=2, gt=0, description="means; each is what the next skulls are bent onto")
 
 
 def make_atlas(recipe: AtlasRecipe, *, progress: bool = True) -> Atlas:
-    """The mean skull of a recipe. Raises ValueError for a recipe without skulls, VolumeError for an unreadable head."""
+    """The mean skull of a recipe.
+
+    Raises ValueError for a recipe without skulls or with walls in a head that it does not name, VolumeError for an
+    unreadable head.
+    """
     skulls = [volume.read(path) for path in recipe.heads]
     skulls += [phantom(item, seed=recipe.phantom_seed, spacing_mm=recipe.phantom_spacing_mm, mandible=False)
                for item in range(recipe.phantoms)]
     if not skulls:
         raise ValueError("the recipe names no skulls: set phantoms above 0 or list files of complete skulls in heads")
+    unknown = set(recipe.thin_walls) - {path.stem for path in recipe.heads}
+    if unknown:
+        raise ValueError(f"thin_walls names {', '.join(sorted(unknown))}; name heads of the recipe by their file stems")
     weights = [recipe.head_weight] * len(recipe.heads) + [1.0] * recipe.phantoms
     standing = [_standing(skull, recipe.side) for skull in tqdm(skulls, desc="upright", disable=not progress)]
     edge_mm = recipe.side * float(np.mean([head.affine[0, 0] for head in standing]))
     affine = np.diag([*[edge_mm / recipe.side] * 3, 1.0])
     affine[:3, 3] = -0.5 * edge_mm * (1 - 1 / recipe.side)
+    for number, path in enumerate(recipe.heads):
+        if path.stem in recipe.thin_walls:
+            standing[number] = _walled(standing[number])
     names = [path.stem for path in recipe.heads] + [f"{recipe.phantoms} phantoms"] * (recipe.phantoms > 0)
     metadata = {"made_from": names, "recipe": recipe.model_dump(mode="json", exclude={"heads"})}
     mean = Atlas(_symmetric(standing[0].occupancy), affine, metadata)
@@ -76,7 +91,8 @@ def without_each(recipe: AtlasRecipe) -> Callable[[str], Atlas]:
         others = tuple(path for path in recipe.heads if path.stem != head)
         if len(others) == len(recipe.heads):
             return load_atlas()
-        return make_atlas(recipe.model_copy(update={"heads": others}), progress=False)
+        walls = tuple(name for name in recipe.thin_walls if name != head)
+        return make_atlas(recipe.model_copy(update={"heads": others, "thin_walls": walls}), progress=False)
 
     return without
 
@@ -96,6 +112,13 @@ def _standing(skull: Volume, side: int) -> Atlas:
     affine = np.diag([*[grid.spacing_mm] * 3, 1.0])
     affine[:3, 3] = -0.5 * (side - 1) * grid.spacing_mm
     return Atlas(grid.occupancy(skull), affine, {})
+
+
+def _walled(head: Atlas) -> Atlas:
+    """With the walls that its scan has lost, where they are most often: the mean of many draws."""
+    occupancy = np.rint(255 * np.clip(head.occupancy, 0, 1)).astype(np.uint8)
+    drawn = [with_thin_walls(occupancy, generator(0, item)) for item in range(_DRAWS)]
+    return replace(head, occupancy=(np.mean(drawn, axis=0) / 255).astype(np.float32))
 
 
 def _mean(mean: Atlas, skulls: Iterable[tuple[Atlas, float]]) -> np.ndarray:

@@ -73,7 +73,7 @@ def closer_answer(
         return answer
     proposed = Answer(first.probability[::-1], first.occupancy[::-1], first.affine)  # on the other side
     other = np.maximum(near.seen[MIRRORED], proposed.share_on(near.seen.shape[1:], near.affine))
-    also = counterparts(answer.occupancy, answer.said, other, 0.5 * grid.spacing_mm)
+    also = counterparts(answer.occupancy, answer.said, answer.probability, other, 0.5 * grid.spacing_mm)
     more = np.maximum(answer.probability, np.minimum(other, 1 - answer.occupancy))
     return replace(answer, probability=np.where(also, more, answer.probability))
 

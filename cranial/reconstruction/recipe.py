@@ -53,6 +53,9 @@ class Recipe(Params):
     faces: tuple[str, ...] | None = Field(
         default=None, description="heads with a face, by name: only these and phantoms get facial defects; None: all"
     )
+    own_face: float = Field(
+        default=0, ge=0, le=1, description="of the cases from heads in faces, how many see the shipped atlas, bent"
+    )
     boxed: bool = Field(default=False, description="of each cube only the box around its bone; needs suggestions")
     strength: Strength = Strength()
     moved: Strength = Field(default=AGAIN, description="how far a case with suggestions is moved at each draw")

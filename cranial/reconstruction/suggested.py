@@ -1,14 +1,16 @@
 """Training cases with suggestions: made once, for fits take seconds; kept; then turned and bent a little at every draw.
 
 A skull of the pools is warped and cut as in `cases`; then everything is found as it will be for a patient: mid-plane,
-mirrored skull, atlas. No patient's head is in the atlas; so a head that is in it is suggested an atlas without it. A
-draw moves all four occupancies alike, so that what was found stays as good or bad as it was. Elastic bends belong
-there: at the making they bend both sides differently, and teach that the other side is worth less than in a real head.
-Only bends that both sides have alike (`even`) do not; they make another head, which the atlas fits as badly as any.
+mirrored skull, atlas. No patient's head is in the atlas; so a head that is in it is suggested an atlas without it. Of
+few heads with a face none would see an atlas with one then, so some see the whole atlas, bent to be another's. A draw
+moves all four occupancies alike, so that what was found stays as good or bad as it was. Elastic bends belong there: at
+the making they bend both sides differently, and teach that the other side is worth less than in a real head. Only
+bends that both sides have alike (`even`) do not; they make another head, which the atlas fits as badly as any.
 """
 
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from ..rng import generator
 from ..symmetry import find_midplane
 from ..volume import Volume
 from .atlas import Atlas, load_atlas
-from .cases import EDGE_MM, SkullPool, Strength, draw_case, kept, resampled
+from .cases import EDGE_MM, SkullPool, Strength, draw_case, kept, resampled, warp
 from .grid import HeadGrid, lay_grid
 from .learner import SUGGESTIONS
 from .suggestions import Suggestions, find_suggestions
@@ -26,6 +28,7 @@ from .suggestions import Suggestions, find_suggestions
 CHANNELS = 2 + SUGGESTIONS  # defective skull, implant, mirrored skull, atlas
 FACIAL = ("bilateral", "frontoorbital")  # styles that take orbits, nose or cheeks
 AGAIN = Strength(pitch_deg=4.0, tilt_deg=2.0, shift=0.01, scale=0.03, stretch=0.02, elastic=0.01, elastic_fine=0.002)
+ANOTHERS = Strength(0, 0, 0, 0, 0, elastic=0.004, elastic_fine=0.005, thickness=0)  # not turned or moved, but bent
 UNSEEN = 0.05  # how often a suggestion is withheld: there may be none, or a bad one
 _MAKING, _DRAWING = 1_000_011, 1_000_012  # end the keys: nobody else's numbers
 
@@ -36,7 +39,8 @@ class SuggestedPool:
     cache: folder in which items are kept; a cache is of one version of the package. atlas: the one for a skull made
     from the real head of this name, "" for a phantom; None for the shipped one, whatever the head. faces: the real
     heads that have one, None for all; FACIAL defects are cut into no other, for what was never scanned is not missing,
-    and a network that sees it beside such defects learns to leave them open. Raises ValueError if that leaves no style.
+    and a network that sees it beside such defects learns to leave them open; own_face: how many of the cases from these
+    are suggested the shipped atlas, bent as ANOTHERS, though they are in it. Raises ValueError if that leaves no style.
     """
 
     def __init__(
@@ -52,14 +56,16 @@ class SuggestedPool:
         cache: Path,
         atlas: Callable[[str], Atlas] | None = None,
         faces: Sequence[str] | None = None,
+        own_face: float = 0.0,
     ) -> None:
         if faces is not None and set(styles) <= set(FACIAL):
             raise ValueError(f"styles are {', '.join(styles)}, and none is for a head without a face; add one")
         self.atlas = atlas or (lambda head: load_atlas())
         self.skulls, self.chances = skulls, np.asarray(shares, float) / np.sum(shares)
         self.count, self.side, self.seed, self.strength, self.styles = count, side, seed, strength, styles
-        self.faces = None if faces is None else tuple(faces)
-        told = repr((side, seed, strength, tuple(styles), self.chances.round(6).tolist(), self.faces)).encode()
+        self.faces, self.own_face = None if faces is None else tuple(faces), own_face
+        cases = (side, seed, strength, tuple(styles), self.chances.round(6).tolist(), self.faces, own_face)
+        told = repr(cases + (ANOTHERS,) * (own_face > 0)).encode()
         shown = [self.atlas(head).occupancy for head in sorted({head for pool in skulls for head in pool.heads})]
         for occupancy in [pool.occupancy for pool in skulls] + shown:
             told = zlib.crc32(occupancy.tobytes(), zlib.crc32(told)).to_bytes(4, "big")
@@ -83,7 +89,8 @@ class SuggestedPool:
         pool = self.skulls[rng.choice(len(self.skulls), p=self.chances)]
         number = int(rng.integers(len(pool)))
         skull, head = pool.occupancy[number], pool.heads[number]
-        atlas, styles = self.atlas(head), self.styles
+        own_face = self.own_face and head in (self.faces or ()) and rng.random() < self.own_face
+        atlas, styles = anothers(load_atlas(), rng) if own_face else self.atlas(head), self.styles
         if head and self.faces is not None and head not in self.faces:
             styles = [style for style in styles if style not in FACIAL]
         defective, implant = draw_case(skull, rng, side=len(skull), strength=self.strength, styles=styles)
@@ -109,6 +116,12 @@ def with_suggestions(
         grid, suggested = found[0], found[1].on(found[0])
     seen = [sample(occupancy, affine, (side,) * 3, grid.affine) for occupancy in (defective, implant)]
     return np.rint(255 * np.clip(np.stack([*seen, *suggested]), 0, 1)).astype(np.uint8)
+
+
+def anothers(atlas: Atlas, rng: np.random.Generator) -> Atlas:
+    """The atlas as if it had been made from other heads, like its own and not the same."""
+    occupancy = np.rint(255 * np.clip(atlas.occupancy, 0, 1)).astype(np.uint8)
+    return replace(atlas, occupancy=warp(occupancy, rng, side=len(occupancy), strength=ANOTHERS))
 
 
 def found_in(skull: Volume, side: int, *, atlas: Atlas | None = None) -> tuple[HeadGrid, Suggestions] | None:

@@ -127,7 +127,7 @@ def _batches(
     if recipe.suggested:
         settings = {
             "count": recipe.suggested, "side": recipe.pool_side, "seed": recipe.seed, "strength": recipe.strength,
-            "styles": recipe.styles, "cache": cache, "faces": recipe.faces,
+            "styles": recipe.styles, "cache": cache, "faces": recipe.faces, "own_face": recipe.own_face,
             "atlas": None if recipe.atlas is None else without_each(load(recipe.atlas, AtlasRecipe)),
         }  # fmt: skip
         if recipe.closer_to:

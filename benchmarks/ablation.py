@@ -3,8 +3,9 @@
     python benchmarks/ablation.py HEAD.nrrd --recipe params/model/ablation.yaml --output outputs/ablation
     python benchmarks/ablation.py HEAD.nrrd --parts "phantoms alone" "all" --json
 
-Every variant is the recipe with something left out, trained with the same steps, batches and network, then asked for
-the twenty defects of reconstruction_quality.py. A training that was stopped goes on; one that has ended is only scored.
+Every variant is the recipe with something left out or, once, added, trained with the same steps, batches and network,
+then asked for the twenty defects of reconstruction_quality.py. A training that was stopped goes on; one that has ended
+is only scored.
 """
 
 import argparse
@@ -34,6 +35,9 @@ PARTS = {
     "and real heads": {"bent": 0, "suggested": 0},
     "and bent heads": {"suggested": 0},
     "all: and suggestions": {},
+    "all, and faces with thin walls, shown a face": {
+        "dry": ("mricrogl_ct",), "dry_share": 0.5, "thin_walls": 16, "faces": ("mricrogl_ct",), "own_face": 0.8,
+    },  # fmt: skip
     "bent heads, no mirror image": {"suggested": 0, "symmetry": False},
     "bent heads, no augmentation": {"suggested": 0, "strength": STILL},
     "bent heads, no elastic": {"suggested": 0, "strength": {"elastic": 0.0, "elastic_fine": 0.0}},
@@ -58,7 +62,7 @@ def main() -> None:
 
 
 def variant(recipe: Recipe, part: str) -> Recipe:
-    """The recipe without what the part leaves out; a strength of some numbers changes only these."""
+    """The recipe as the part changes it; a strength of some numbers changes only these."""
     changes = dict(PARTS[part])
     if isinstance(changes.get("strength"), dict):
         changes["strength"] = {**vars(recipe.strength), **changes["strength"]}

@@ -162,6 +162,12 @@ def test_a_recipe_shows_its_dry_heads_as_often_as_it_says(tmp_path):
         pools(recipe.model_copy(update={"faces": ("one", "two")}))
 
 
+def test_a_face_that_sees_itself_must_be_named():
+    with pytest.raises(ValueError, match="own_face is 0.5, but faces names no head; name those that have a face"):
+        Recipe(side=32, steps=1, own_face=0.5)
+    assert Recipe(side=32, steps=1, own_face=0.5, faces=("one",)).own_face == 0.5
+
+
 def test_thin_walls_only_add_bone_and_only_in_the_face():
     dry = np.zeros((64, 64, 64), np.uint8)
     dry[20:44, 10:14, 30:44] = 200  # something of a forehead

@@ -72,6 +72,12 @@ class Recipe(Params):
         return self
 
     @model_validator(mode="after")
+    def _own_face_is_of_named_heads(self) -> "Recipe":
+        if self.own_face and not self.faces:
+            raise ValueError(f"own_face is {self.own_face}, but faces names no head; name those that have a face")
+        return self
+
+    @model_validator(mode="after")
     def _closer_look_is_at_a_box(self) -> "Recipe":
         if self.closer_to and (self.symmetry or self.boxed or not self.suggested):
             raise ValueError(

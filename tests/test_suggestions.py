@@ -1,8 +1,11 @@
 """Suggestions: the mirrored skull and the atlas lie where the bone does, and a network may be shown them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from cranial import volume
 from cranial.metrics import dice
@@ -141,6 +144,15 @@ def test_a_head_with_a_face_is_shown_the_whole_atlas_bent_as_often_as_a_recipe_s
 def test_another_heads_atlas_comes_from_its_numbers_alone():
     one, same, other = (anothers(load_atlas(), generator(3, item)).occupancy for item in (0, 0, 1))
     assert np.array_equal(one, same) and not np.array_equal(one, other)
+
+
+def test_another_heads_atlas_is_bent_with_what_it_is_fitted_by():
+    atlas = load_atlas()
+    bent = anothers(atlas, generator(3, 0))
+    same = anothers(replace(atlas, occupancy=atlas.fitted), generator(3, 0))
+    assert np.array_equal(bent.fitted, same.occupancy)
+    drawn = atlas.occupancy - atlas.fitted > 0.3
+    assert np.mean((bent.occupancy - bent.fitted)[ndimage.binary_dilation(drawn, iterations=3)] > 0.3) > 0.1
 
 
 def test_a_facial_defect_is_cut_into_phantoms_and_heads_with_a_face_alone(skulls, tmp_path, monkeypatch):

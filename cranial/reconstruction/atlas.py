@@ -2,7 +2,8 @@
 
 The atlas is the mean of registered heads (`atlas_making`). Registration would pull its bone out of the hole, for
 there is none there. So a first fit tells where the hole is; it is cut into the atlas too, and the next fits bend what
-both have. In the hole the field is as smooth as can be, and carries the whole atlas.
+both have. In the hole the field is as smooth as can be, and carries the whole atlas. What was drawn into its faces
+(`thin_walls`) is carried too, but pulls nothing: walls of one head are not where another's are, if it has any.
 """
 
 from collections.abc import Callable
@@ -39,21 +40,30 @@ _BONE, _AROUND_VOX = 0.3, 3  # least occupancy, and how far around a gap nothing
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
-    """occupancy: float32 (I, J, K), symmetric along its first axis; affine (4, 4): voxel -> its own mm, L, P, S."""
+    """occupancy: float32 (I, J, K), symmetric along its first axis; affine (4, 4): voxel -> its own mm, L, P, S.
+
+    scanned: of the same shape, the share of it that scans have shown, by which it is fitted; None: all of it.
+    """
 
     occupancy: np.ndarray
     affine: np.ndarray
     metadata: dict = field(repr=False)
+    scanned: np.ndarray | None = None
+
+    @property
+    def fitted(self) -> np.ndarray:
+        """Occupancy that is laid onto a skull, (I, J, K)."""
+        return self.occupancy if self.scanned is None else self.scanned
 
     @property
     def skull(self) -> Volume:
         """Where at least half a voxel is bone."""
-        return Volume(self.occupancy >= 0.5, self.affine)
+        return Volume(self.fitted >= 0.5, self.affine)
 
     @property
     def shown(self) -> Volume:
         """Where some of its skulls have bone: the face too, in which no two are alike, but which tells the pitch."""
-        return Volume(self.occupancy >= _SHOWN, self.affine)
+        return Volume(self.fitted >= _SHOWN, self.affine)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +120,7 @@ def fit_atlas(
     bone = sample(skull.mask, skull.affine, shape, cube)
     onto = _best_pose(atlas, standing, bone, upright) @ upright
     target = torch.from_numpy(bone)
-    laid = torch.from_numpy(sample(atlas.occupancy, atlas.affine, shape, onto))
+    laid = torch.from_numpy(sample(atlas.fitted, atlas.affine, shape, onto))
     seen = torch.from_numpy(known(standing, upright, side) & known(atlas.skull, onto, side))
     target = torch.where(seen, target, laid)
     hole = torch.zeros(shape, dtype=torch.bool)
@@ -136,7 +146,7 @@ def _best_pose(atlas: Atlas, standing: Volume, bone: np.ndarray, upright: np.nda
         poses.append(register_affine(shown, Volume(standing.mask, nod @ standing.affine)) @ nod)
 
     def covered(pose: np.ndarray) -> float:
-        return float(np.minimum(sample(atlas.occupancy, atlas.affine, bone.shape, pose @ upright), bone).sum())
+        return float(np.minimum(sample(atlas.fitted, atlas.affine, bone.shape, pose @ upright), bone).sum())
 
     return max(poses, key=covered)
 
@@ -170,5 +180,8 @@ def load_atlas(path: Path | str = SHIPPED) -> Atlas:
         raise CheckpointError(
             f"{path} holds {metadata.get('architecture')!r}, not an atlas; give a file that save_atlas has written"
         )
-    half = tensors["left_half"].numpy().astype(np.float32) / 255
-    return Atlas(np.concatenate([half[::-1], half]), np.array(metadata["affine"]), metadata)
+    whole = {}
+    for name, half in tensors.items():
+        half = half.numpy().astype(np.float32) / 255
+        whole[name] = np.concatenate([half[::-1], half])
+    return Atlas(whole["left_half"], np.array(metadata["affine"]), metadata, whole.get("left_half_scanned"))

@@ -72,12 +72,14 @@ def make_atlas(recipe: AtlasRecipe, *, progress: bool = True) -> Atlas:
             standing[number] = _walled(standing[number])
     names = [path.stem for path in recipe.heads] + [f"{recipe.phantoms} phantoms"] * (recipe.phantoms > 0)
     metadata = {"made_from": names, "recipe": recipe.model_dump(mode="json", exclude={"heads"})}
-    mean = Atlas(_symmetric(standing[0].occupancy), affine, metadata)
+    first = standing[0]
+    mean = Atlas(_symmetric(first.occupancy), affine, metadata, _symmetric(first.fitted))
     for number in range(recipe.rounds):
         pairs = zip(standing, weights, strict=True)
         bar = tqdm(pairs, total=len(standing), desc=f"mean {number + 1}", unit="skull", disable=not progress)
-        mean = Atlas(_symmetric(_mean(mean, bar)), affine, metadata)
-    return mean
+        occupancy, scanned = map(_symmetric, _means(mean, bar))
+        mean = Atlas(occupancy, affine, metadata, scanned)
+    return mean if recipe.thin_walls else replace(mean, scanned=None)
 
 
 def without_each(recipe: AtlasRecipe) -> Callable[[str], Atlas]:
@@ -99,9 +101,11 @@ def without_each(recipe: AtlasRecipe) -> Callable[[str], Atlas]:
 
 def save_atlas(atlas: Atlas, path: Path | str) -> Path:
     """Its left half as bytes, with what it is made from; `load_atlas` reads it."""
-    half = torch.from_numpy(np.rint(255 * atlas.occupancy[len(atlas.occupancy) // 2 :]).astype(np.uint8))
     holder = torch.nn.Module()
-    holder.register_buffer("left_half", half)
+    for name, occupancy in {"left_half": atlas.occupancy, "left_half_scanned": atlas.scanned}.items():
+        if occupancy is not None:
+            half = np.rint(255 * occupancy[len(occupancy) // 2 :]).astype(np.uint8)
+            holder.register_buffer(name, torch.from_numpy(half))
     described = atlas.metadata | {"architecture": "atlas", "affine": atlas.affine.tolist()}
     return save_weights(path, holder, described, storage="float32")
 
@@ -118,34 +122,38 @@ def _walled(head: Atlas) -> Atlas:
     """With the walls that its scan has lost, where they are most often: the mean of many draws."""
     occupancy = np.rint(255 * np.clip(head.occupancy, 0, 1)).astype(np.uint8)
     drawn = [with_thin_walls(occupancy, generator(0, item)) for item in range(_DRAWS)]
-    return replace(head, occupancy=(np.mean(drawn, axis=0) / 255).astype(np.float32))
+    return replace(head, occupancy=(np.mean(drawn, axis=0) / 255).astype(np.float32), scanned=head.occupancy)
 
 
-def _mean(mean: Atlas, skulls: Iterable[tuple[Atlas, float]]) -> np.ndarray:
-    """Weighted mean, in the mean of their shapes, of the skulls whose scans show the place and have bone near it."""
+def _means(mean: Atlas, skulls: Iterable[tuple[Atlas, float]]) -> np.ndarray:
+    """Weighted means, in the mean of their shapes, of the skulls whose scans show the place and have bone near it.
+
+    (2, I, J, K): of all that the skulls have, and of what was scanned."""
     side = len(mean.occupancy)
     cube = mean.affine.copy()
     cube[:3, :3] *= side / _FIELD_SIDE
     cube[:3, 3] += 0.5 * (cube[0, 0] - mean.affine[0, 0])
     voxels = np.stack(np.indices((side,) * 3), axis=-1).reshape(-1, 3)
     points = voxels @ mean.affine[:3, :3].T + mean.affine[:3, 3]
-    total, count, shown = np.zeros((3, side, side, side), np.float32)
+    total, count = np.zeros((2, 2, side, side, side), np.float32)
+    shown = np.zeros((side,) * 3, np.float32)
     bends, weights = np.zeros((3, *[_FIELD_SIDE] * 3), np.float32), 0.0
     for skull, weight in skulls:
         fit = fit_atlas(skull, mean.skull, cube, side=_FIELD_SIDE, rounds=1)
         place = (fit.map_points(points) - skull.affine[:3, 3]) / skull.affine[0, 0]
-        moved = _at(skull.occupancy, place).reshape(total.shape)
         seen = known(skull.skull, fit.affine @ np.linalg.inv(cube) @ mean.affine, side)
-        near = seen & (ndimage.distance_transform_edt(moved < 0.5, mean.affine[0, 0]) <= _NEAR_MM)
-        total += weight * near * moved
-        count += weight * near
+        for number, occupancy in enumerate((skull.occupancy, skull.fitted)):
+            moved = _at(occupancy, place).reshape(seen.shape)
+            near = seen & (ndimage.distance_transform_edt(moved < 0.5, mean.affine[0, 0]) <= _NEAR_MM)
+            total[number] += weight * near * moved
+            count[number] += weight * near
         shown += weight * seen
         bends += weight * fit.field
         weights += weight
     average = np.where(shown > _SHOWN_BY * weights, total / np.maximum(count, 1e-6), 0)
     back = torch.nn.functional.interpolate(torch.from_numpy(invert(bends / weights))[None], size=(side,) * 3,
                                            mode="trilinear", align_corners=False)[0] * (side / _FIELD_SIDE)
-    return warp(torch.from_numpy(average.astype(np.float32))[None], back)[0].numpy()
+    return warp(torch.from_numpy(average.astype(np.float32)), back).numpy()
 
 
 def _at(occupancy: np.ndarray, place: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from ..rng import generator
 from ..symmetry import find_midplane
 from ..volume import Volume
 from .atlas import Atlas, load_atlas
-from .cases import EDGE_MM, SkullPool, Strength, draw_case, kept, resampled, warp
+from .cases import EDGE_MM, SkullPool, Strength, draw_case, kept, resampled
 from .grid import HeadGrid, lay_grid
 from .learner import SUGGESTIONS
 from .suggestions import Suggestions, find_suggestions
@@ -66,7 +66,8 @@ class SuggestedPool:
         self.faces, self.own_face = None if faces is None else tuple(faces), own_face
         cases = (side, seed, strength, tuple(styles), self.chances.round(6).tolist(), self.faces, own_face)
         told = repr(cases + (ANOTHERS,) * (own_face > 0)).encode()
-        shown = [self.atlas(head).occupancy for head in sorted({head for pool in skulls for head in pool.heads})]
+        atlases = [self.atlas(head) for head in sorted({head for pool in skulls for head in pool.heads})]
+        shown = [occupancy for atlas in atlases for occupancy in (atlas.occupancy, atlas.fitted)]
         for occupancy in [pool.occupancy for pool in skulls] + shown:
             told = zlib.crc32(occupancy.tobytes(), zlib.crc32(told)).to_bytes(4, "big")
         self.folder = Path(cache) / f"suggested-{zlib.crc32(told):08x}"
@@ -120,8 +121,9 @@ def with_suggestions(
 
 def anothers(atlas: Atlas, rng: np.random.Generator) -> Atlas:
     """The atlas as if it had been made from other heads, like its own and not the same."""
-    occupancy = np.rint(255 * np.clip(atlas.occupancy, 0, 1)).astype(np.uint8)
-    return replace(atlas, occupancy=warp(occupancy, rng, side=len(occupancy), strength=ANOTHERS))
+    both = np.rint(255 * np.clip([atlas.occupancy, atlas.fitted], 0, 1)).astype(np.uint8)
+    occupancy, scanned = resampled(both, rng, side=len(atlas.occupancy), strength=ANOTHERS)
+    return replace(atlas, occupancy=occupancy, scanned=scanned)
 
 
 def found_in(skull: Volume, side: int, *, atlas: Atlas | None = None) -> tuple[HeadGrid, Suggestions] | None:

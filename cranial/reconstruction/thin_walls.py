@@ -46,9 +46,9 @@ def _walls(x: np.ndarray, y: np.ndarray, z: np.ndarray, rng: np.random.Generator
     yield _where(np.abs(x - bend), nose & (y > front) & (y < 94 + 0.3 * (floor - z)))  # septum
     yield _where(np.abs(z - roof), (side < lateral + 1) & (y > 49) & (y < 88))  # roof of the ethmoid
     yield _where(np.abs(side - lateral), (y > 45) & (y < 87) & (z > 117) & (z < roof + 2))  # lamina papyracea
-    cells = (side > 3) & (side < lateral) & (y > 48) & (y < 87) & (z > 120) & (z < roof)
+    cells = (side > 3) & (side < lateral) & (y > 48) & (y < 87) & (z > rng.uniform(118, 136)) & (z < roof)
     for start in np.arange(rng.uniform(50, 56), 86, rng.uniform(6, 10)):
-        yield _where(np.abs(y - start - rng.normal(0, 0.15) * (z - 135)), cells & (z > rng.uniform(118, 130)))
+        yield _where(np.abs(y - start - rng.normal(0, 0.15) * (z - 135)), cells)
     for height in np.arange(rng.uniform(124, 130), 150, rng.uniform(6, 10)):
         yield _where(np.abs(z - height + rng.uniform(0, 0.3) * (y - 65)), cells & (y > rng.uniform(48, 56)))
     middle = np.abs(side - rng.uniform(4, 6) - 0.08 * (z - 135))
@@ -70,8 +70,6 @@ def _walls(x: np.ndarray, y: np.ndarray, z: np.ndarray, rng: np.random.Generator
     yield _where(np.abs(z - 113 + 0.35 * (y - 86)), (side < 14) & (y > 85) & (y < 108))  # its floor
     palate = (side < 16) & (y > 40) & (y < rng.uniform(68, 76))
     yield _where(np.maximum(0, np.abs(z - floor + 1.5) - 1), palate)
-    bridge = (side < 5) & (y > 30) & (y < 46) & (z > 126)
-    yield _where(np.maximum(0, np.abs(z - 140 + 0.9 * (46 - y)) - 1), bridge)
     arch = np.abs(y - 27 - 0.068 * side**2) / np.sqrt(1 + (0.136 * side) ** 2)
     ridge = np.maximum(0, arch - rng.uniform(3, 5))
     yield _where(ridge, (z > rng.uniform(84, 92)) & (z < floor - 1) & (side < 27))

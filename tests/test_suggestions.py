@@ -14,12 +14,13 @@ from cranial.reconstruction import Model, load_model, propose, reconstruct
 from cranial.reconstruction.atlas import Atlas, load_atlas
 from cranial.reconstruction.cases import SkullPool, Strength
 from cranial.reconstruction.grid import HeadGrid, lay_grid
+from cranial.reconstruction.grown import grown
 from cranial.reconstruction.learner import ReconstructionLearner, network_input
 from cranial.reconstruction.predict import infer, look, suggest
 from cranial.reconstruction.recipe import Recipe
 from cranial.reconstruction.suggested import CHANNELS, SuggestedPool, anothers, draw_suggested, with_suggestions
 from cranial.reconstruction.suggestions import find_suggestions
-from cranial.reconstruction.training import shown_more, train_reconstruction
+from cranial.reconstruction.training import train_reconstruction
 from cranial.rng import generator
 from cranial.skulls.defects import cut
 from cranial.skulls.phantom import phantom
@@ -224,13 +225,27 @@ def test_the_mirror_image_comes_second_and_suggestions_after_it():
     assert torch.equal(shown, torch.stack([seen[:, 0], seen[:, 0].flip(1), seen[:, 1], seen[:, 2]], dim=1))
 
 
-def test_a_network_that_is_shown_more_says_at_first_what_it_said_before():
+def test_a_network_that_is_grown_says_at_first_what_it_said_before():
     torch.manual_seed(0)
     before = ResidualUNet(ResidualUNetShape(2, 1, (8, 16), 1, 2)).eval()
     after = ResidualUNet(ResidualUNetShape(4, 1, (8, 16), 1, 2)).eval()
-    after.load_state_dict(shown_more(before.state_dict(), after.state_dict()))
+    after.load_state_dict(grown(before.state_dict(), after.state_dict()))
     shown = torch.rand(1, 4, 16, 16, 16)
     assert torch.allclose(before(shown[:, :2]), after(shown), atol=1e-5)
+
+
+def test_a_network_of_more_channels_says_at_first_what_the_narrower_said():
+    torch.manual_seed(0)
+    before = ResidualUNet(ResidualUNetShape(2, 1, (8, 16, 24), 1, 2)).eval()
+    for part in before.parameters():
+        torch.nn.init.normal_(part, std=0.1)  # the second convolutions start at next to nothing
+    after = ResidualUNet(ResidualUNetShape(2, 1, (16, 32, 24), 1, 2, project=True)).eval()
+    after.load_state_dict(grown(before.state_dict(), after.state_dict()))
+    x = torch.rand(1, 2, 16, 16, 16)
+    said = before(x)
+    refused = grown(before.state_dict(), ResidualUNet(ResidualUNetShape(2, 1, (12, 16, 24), 1, 2)).state_dict())
+    assert refused["head.weight"].shape[1] == 8, "12 channels have other groups; load_into says so"
+    assert said.std() > 0.05 and torch.allclose(said, after(x), atol=1e-5), "groups of one and of two, of equal copies"
 
 
 def test_a_shape_without_room_for_them_is_refused():

@@ -44,16 +44,18 @@ class ResidualBlock(nn.Module):
 
     groups: of the norm, by default at most 8; 0 for no norm. Groups of 16 channels (`groups_of_16`) are as good
     (Wu & He 2018, arXiv:1803.08494, table 3), and on a CPU in channels_last_3d groups of 2 take as long as a
-    convolution. It can be differentiated twice.
+    convolution. project: the shortcut is a convolution though it could be the input. It can be differentiated twice.
     """
 
-    def __init__(self, channels: int, out: int, stride: int = 1, *, groups: int | None = None) -> None:
+    def __init__(
+        self, channels: int, out: int, stride: int = 1, *, groups: int | None = None, project: bool = False
+    ) -> None:
         super().__init__()
         groups = at_most_8_groups(out) if groups is None else groups
         self.conv1 = Conv3d(channels, out, 3, stride=stride, padding=1, bias=False)
         self.norm = nn.GroupNorm(groups, out) if groups else nn.Identity()
         self.conv2 = Conv3d(out, out, 3, padding=1)
-        same = channels == out and stride == 1
+        same = channels == out and stride == 1 and not project
         self.shortcut = nn.Identity() if same else Conv3d(channels, out, max(stride, 1), stride=stride)
         # the block starts as its shortcut, so that one norm is enough
         nn.init.normal_(self.conv2.weight, std=1e-3)

@@ -21,7 +21,8 @@ class ResidualUNetShape(NetShape):
     """in_channels, out_channels; widths: channels at each level, each level at half the resolution of the one before;
     blocks: residual blocks per level of the encoder; patch: edge of the voxel block the first level sees as one
     position. patch 1 is the study's network; 2 costs an eighth of it and still predicts every voxel. wide_groups: norms
-    in groups of 16 channels instead of at most 8 groups, which is quicker on a CPU."""
+    in groups of 16 channels instead of at most 8 groups, which is quicker on a CPU. project: the first block's shortcut
+    is a convolution, though its width be that of its input."""
 
     in_channels: int = 1
     out_channels: int = 1
@@ -29,6 +30,7 @@ class ResidualUNetShape(NetShape):
     blocks: int = 1
     patch: int = 1
     wide_groups: bool = False
+    project: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -57,7 +59,8 @@ class ResidualUNet(nn.Module):
         self.encoder = nn.ModuleList()
         channels = shape.in_channels * cells
         for level, width in enumerate(widths):
-            blocks = [ResidualBlock(channels, width, stride=1 if level == 0 else 2, groups=groups(width))]
+            first = {"stride": 1, "project": shape.project} if level == 0 else {"stride": 2}
+            blocks = [ResidualBlock(channels, width, groups=groups(width), **first)]
             blocks += [ResidualBlock(width, width, groups=groups(width)) for _ in range(shape.blocks - 1)]
             self.encoder.append(nn.Sequential(*blocks))
             channels = width

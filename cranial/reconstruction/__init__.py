@@ -22,6 +22,7 @@ thin_walls   and with the thin walls of the inner face that a scan of a living h
 learner    what is it taught? (loss, turns)
 recipe     how was a model made? (a YAML, and the skulls that it names)
   training   and which call trains it? (it resumes, and ends with a weights file)
+  grown      how does a larger network go on from a smaller one's weights?
 mix        what does a network learn from given cases, real or synthetic, and geometric augmentation?
 """
 

@@ -33,6 +33,7 @@ class Recipe(Params):
     blocks: int = Field(default=1, gt=0)
     patch: int = Field(default=2, gt=0)
     wide_groups: bool = Field(default=False, description="norms in groups of 16 channels: quicker on a CPU")
+    project: bool = Field(default=False, description="the first shortcut is a convolution, whatever its width")
     symmetry: bool = True
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     phantoms: int = Field(default=100, ge=0)
@@ -90,7 +91,9 @@ class Recipe(Params):
     @property
     def shape(self) -> ResidualUNetShape:
         channels = 1 + self.symmetry + SUGGESTIONS * (self.suggested > 0) + (self.closer_to is not None)
-        return ResidualUNetShape(channels, 1, self.widths, self.blocks, self.patch, self.wide_groups)
+        return ResidualUNetShape(
+            channels, 1, self.widths, self.blocks, self.patch, self.wide_groups, self.project
+        )
 
 
 def pools(recipe: Recipe, *, cache: Path | None = None) -> tuple[list[SkullPool], list[float]]:

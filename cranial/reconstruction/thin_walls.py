@@ -12,6 +12,7 @@ _LOW, _HIGH = (76, 24, 82), (180, 118, 192)  # the box that they lie in, of 256
 _MIDDLE = 127.5
 _THERE = 0.8  # chance of each wall
 _HALF = (0.6, 2.0)  # of a wall's thickness, least and most
+_PAPER = 0.9  # less of it, where walls are as thin as paper: between the ethmoid's cells
 
 
 def with_thin_walls(occupancy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -40,7 +41,7 @@ def _walls(x: np.ndarray, y: np.ndarray, z: np.ndarray, rng: np.random.Generator
     floor = 104 + rng.normal(0, 1)
     lateral = 14.5 + rng.normal(0, 1) + 1.5 * np.sin(np.pi * (y - 46) / 40)
     up = np.clip((z - floor) / (150 - floor), 0, 1)
-    front = rng.uniform(32, 42) + rng.uniform(2, 18) * np.sin(np.pi * up)
+    front = rng.uniform(32, 42) + rng.uniform(6, 28) * np.sin(np.pi * up)
     bend = rng.normal(0, 2) * np.sin(np.pi * up) * np.sin(np.pi * np.clip((y - 35) / 60, 0, 1))
     nose = (z > floor - 1) & (z < roof + 1)
     yield _where(np.abs(x - bend), nose & (y > front) & (y < 94 + 0.3 * (floor - z)))  # septum
@@ -48,12 +49,12 @@ def _walls(x: np.ndarray, y: np.ndarray, z: np.ndarray, rng: np.random.Generator
     yield _where(np.abs(side - lateral), (y > 45) & (y < 87) & (z > 117) & (z < roof + 2))  # lamina papyracea
     cells = (side > 3) & (side < lateral) & (y > 48) & (y < 87) & (z > rng.uniform(118, 136)) & (z < roof)
     for start in np.arange(rng.uniform(50, 56), 86, rng.uniform(6, 10)):
-        yield _where(np.abs(y - start - rng.normal(0, 0.15) * (z - 135)), cells)
+        yield _where(_PAPER + np.abs(y - start - rng.normal(0, 0.15) * (z - 135)), cells)
     for height in np.arange(rng.uniform(124, 130), 150, rng.uniform(6, 10)):
-        yield _where(np.abs(z - height + rng.uniform(0, 0.3) * (y - 65)), cells & (y > rng.uniform(48, 56)))
+        yield _where(_PAPER + np.abs(z - height + rng.uniform(0, 0.3) * (y - 65)), cells & (y > rng.uniform(48, 56)))
     middle = np.abs(side - rng.uniform(4, 6) - 0.08 * (z - 135))
     yield _where(middle, (y > 52) & (y < 86) & (z > rng.uniform(112, 122)) & (z < roof))  # middle concha
-    yield _where(np.abs(side - rng.uniform(8, 11)), cells)
+    yield _where(_PAPER + np.abs(side - rng.uniform(8, 11)), cells)
     radius = np.hypot(side - rng.uniform(8, 10), (z - rng.uniform(113, 117)) * rng.uniform(0.6, 1))
     yield _where(np.abs(radius - rng.uniform(2.5, 4.5)), (y > 45) & (y < 80) & ~((side > 10) & (z < 114)))  # lower
     beside = (y > 45) & (y < 82) & (z > floor - 4) & (z < 120)

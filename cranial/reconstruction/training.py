@@ -13,6 +13,7 @@ from .atlas_making import AtlasRecipe, without_each
 from .box import boxed
 from .cases import SkullPool, draw_batch
 from .closer_cases import CloserPool, draw_closer
+from .grown import grown
 from .learner import ReconstructionLearner
 from .model import Model, load_model, read_networks, save_closer
 from .recipe import Recipe, phantom_pool, pools
@@ -60,7 +61,7 @@ def train_reconstruction(
     )
     if recipe.start_from is not None:
         unet, weights = learner.players["unet"], _earlier(recipe.start_from, closer=recipe.closer_to is not None)
-        load_into(unet, shown_more(weights, unet.state_dict()), name="unet", path=recipe.start_from)
+        load_into(unet, grown(weights, unet.state_dict()), name="unet", path=recipe.start_from)
     result = train(
         learner,
         _batches(recipe, skulls, shares, kept_in),
@@ -105,20 +106,6 @@ def save_model(path: Path, learner: ReconstructionLearner, recipe: Recipe) -> No
         + [f"{recipe.bent} bent heads"] * (recipe.bent > 0),
     }
     save_weights(path, unet, described, storage="float16")
-
-
-def shown_more(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights of a network that was shown fewer channels, for one with the state `own`: what is new counts 0 at first.
-
-    The new channels are the last ones. What differs otherwise stays as it is, for `load_into` to say.
-    """
-    widened = dict(weights)
-    for name, kernel in weights.items():
-        wanted = own[name].shape if name in own else kernel.shape
-        if kernel.ndim == len(wanted) > 1 and kernel.shape[1] < wanted[1]:
-            missing = kernel.new_zeros(kernel.shape[0], wanted[1] - kernel.shape[1], *kernel.shape[2:])
-            widened[name] = torch.cat([kernel, missing], dim=1)
-    return widened
 
 
 def _batches(
